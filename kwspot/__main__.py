@@ -1,0 +1,5 @@
+"""`python -m kwspot`: the same as the console script."""
+
+from kwspot.cli import main
+
+main()

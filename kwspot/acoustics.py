@@ -1,0 +1,157 @@
+"""From a synthesiser's waveform to a recording of a second: vocal tract, room, microphone, level, noise, place.
+
+waveform (n_samples,) at any sample rate -> clip (16,000,) int16 at 16 kHz
+
+Everything is drawn from the random stream given. The distributions are fitted to what real clips of Speech
+Commands look like (peak level, level above the noise, where in the second the word lies), by their quantiles.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Spectrum = NDArray[np.complex128]
+
+SAMPLE_RATE = 16_000  # Hz
+CLIP_LENGTH = 16_000  # samples: one second
+TAIL = 6_000  # samples of reverberation kept behind a word
+N_FFT = 24_576  # 2**13 * 3: a clip and its tail without wrapping round
+HEARD = 1e-4  # of the loudest power: what lies below it before and after a word is cut off
+_HZ = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+_COARSE_HZ = np.geomspace(20, SAMPLE_RATE / 2, 256)
+_OCTAVES = np.log2(np.maximum(_COARSE_HZ, 50) / 1000)  # from 1 kHz
+# Lengths an FFT is fast at, without a large prime factor: one within 1.1 % of any number.
+_FAST = np.unique([2**a * 3**b * 5**c * 7**d for a in range(17) for b in range(9) for c in range(7) for d in range(4)])
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What lies between a mouth and a file."""
+
+    microphone: Array  # gain over the frequencies of `N_FFT`
+    room: Spectrum  # the same of the room, with the phase
+    peak_db: float  # of full scale; above 0 the recording is clipped
+    snr_db: float  # loudest 30 ms of the word against the noise
+    noise_slope: float  # the noise power goes with frequency to this power
+    hum_db: float  # mains hum against the rest of the noise
+    hum_hz: int
+
+
+def draw_channel(rng: np.random.Generator) -> Channel:
+    """Draw a microphone, a room, a distance and a noise."""
+    return Channel(
+        microphone=_microphone(rng),
+        room=_room(rng),
+        peak_db=min(3.0, -rng.gamma(1.2, 5.5) + rng.normal(0, 2.5)),
+        snr_db=max(15.0, rng.normal(54, 16)),
+        noise_slope=rng.uniform(-2.0, 0.3),
+        hum_db=rng.uniform(-15, 5) if rng.uniform() < 0.3 else -np.inf,
+        hum_hz=int(rng.choice([50, 60])),
+    )
+
+
+def _microphone(rng: np.random.Generator) -> Array:
+    """Draw a frequency response: a tilt, four broad bumps, a high-pass and a low-pass."""
+    gain_db = rng.normal(0, 2.5) * _OCTAVES
+    for _ in range(4):
+        centre, width = rng.uniform(-3.3, 3), rng.uniform(0.3, 1)
+        gain_db += rng.normal(0, 4) * np.exp(-0.5 * ((_OCTAVES - centre) / width) ** 2)
+    low_hz, high_hz = np.exp(rng.uniform(np.log([40, 3_000]), np.log([250, 12_000])))
+    gain_db -= 10 * np.log10(1 + (low_hz / _COARSE_HZ) ** 4)
+    gain_db -= 10 * np.log10(1 + (_COARSE_HZ / high_hz) ** 6)
+    return np.interp(_HZ, _COARSE_HZ, 10 ** (gain_db / 20))
+
+
+def _room(rng: np.random.Generator) -> Spectrum:
+    """Draw the direct sound and a tail of noise that falls by 60 dB within 0.08 to 0.5 s."""
+    fall = 6.9 / (SAMPLE_RATE * np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
+    tail = rng.normal(size=TAIL) * np.exp(-fall * np.arange(TAIL))
+    tail[: SAMPLE_RATE // 500] = 0  # nothing comes back within 2 ms
+    tail *= 10 ** (-rng.uniform(3, 25) / 20) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    return np.asarray(np.fft.rfft(tail, N_FFT))
+
+
+def trim(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
+    """Cut off what is 40 dB below the loudest 10 ms at either end."""
+    n = sample_rate // 100
+    power = np.add.reduceat(waveform**2, np.arange(0, len(waveform), n)) if len(waveform) else np.zeros(0)
+    heard = np.flatnonzero(power > HEARD * power.max(initial=0))
+    return waveform[heard[0] * n : (heard[-1] + 1) * n] if len(heard) else waveform[:0]
+
+
+def transmit(waveform: NDArray[np.floating], sample_rate: int, tract: float, channel: Channel) -> tuple[Array, int]:
+    """Resample to 16 kHz through a channel; return what is heard, peak 1, and how long it is without its tail.
+
+    A `tract` above 1 is a shorter vocal tract: the waveform is played that much faster, so that formants, pitch
+    and pace go up together (by at most 1.1 % more or less, for the sake of the FFT).
+    """
+    wanted = N_FFT * sample_rate * tract / SAMPLE_RATE
+    n_fft = int(_FAST[np.argmin(np.abs(_FAST - wanted))])
+    length = min(CLIP_LENGTH, round(len(waveform) * N_FFT / n_fft))
+    heard = np.zeros(len(_HZ), complex)
+    spectrum = np.fft.rfft(waveform[: CLIP_LENGTH * n_fft // N_FFT], n_fft)[: len(heard)]
+    heard[: len(spectrum)] = spectrum
+    sound = np.fft.irfft(heard * channel.microphone * channel.room, N_FFT)[: length + TAIL]
+    return sound / np.abs(sound).max(), length
+
+
+def record(
+    waveform: NDArray[np.floating], sample_rate: int, tract: float, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    """Record a word into a clip of one second; at times its edge cuts it, as in real clips."""
+    channel = draw_channel(rng)
+    sound, length = transmit(trim(waveform, sample_rate), sample_rate, tract, channel)
+    sound *= 10 ** (channel.peak_db / 20)
+    window = SAMPLE_RATE * 30 // 1000
+    loudest = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), window)).max() / window)
+    centre = SAMPLE_RATE * rng.normal(0.52, 0.15)
+    start = int(np.clip(centre - length / 2, -length / 8, CLIP_LENGTH - length * 7 / 8))  # an eighth is lost at most
+    clip = noise(rng, CLIP_LENGTH, channel.noise_slope, np.sqrt(channel.microphone), channel.hum_hz, channel.hum_db)
+    clip *= loudest * 10 ** (-channel.snr_db / 20)
+    part = sound[max(0, -start) : CLIP_LENGTH - start]
+    clip[max(0, start) : max(0, start) + len(part)] += part
+    return quantized(clip)
+
+
+def noise(
+    rng: np.random.Generator,
+    n_samples: int,
+    slope: float = 0.0,
+    gain: Array | None = None,
+    hum_hz: int = 50,
+    hum_db: float = -np.inf,
+) -> Array:
+    """Make noise with an rms of 1: slope 0 white, -1 pink, -2 brown; `gain` over the frequencies of `N_FFT`.
+
+    Mains hum adds lines at the multiples of `hum_hz`, together `hum_db` above the noise; whole seconds only.
+    """
+    hz = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
+    spectrum = rng.normal(size=2 * len(hz)).view(complex) * np.maximum(hz, 40) ** (slope / 2)
+    if gain is not None:
+        spectrum *= np.interp(hz, _HZ, gain)
+    spectrum[0] = 0
+    spectrum /= np.sqrt(np.sum(np.abs(spectrum) ** 2))
+    harmonics = np.array([1, 2, 3, 4, 5, 7, 9, 12])
+    lines = np.exp(2j * np.pi * rng.uniform(size=len(harmonics))) / harmonics
+    lines *= 10 ** (hum_db / 20) / np.sqrt(np.sum(np.abs(lines) ** 2))
+    spectrum[harmonics * hum_hz * n_samples // SAMPLE_RATE] += lines
+    wave = np.fft.irfft(spectrum, n_samples)
+    return np.asarray(wave / wave.std())
+
+
+def clicks(rng: np.random.Generator, n_samples: int) -> Array:
+    """Make four clicks a second, each a short ring, over faint noise."""
+    wave, length = np.zeros(n_samples), 800
+    steps = np.arange(length)
+    for start in rng.integers(0, n_samples - length, 4 * n_samples // SAMPLE_RATE):
+        ring = rng.lognormal(0, 0.7) * np.exp(-steps / rng.uniform(20, 150)) * np.sin(steps * rng.uniform(0.2, 2.0))
+        wave[start : start + length] += ring * rng.normal(1, 0.3, length)
+    return np.asarray(wave / wave.std() + 0.05 * noise(rng, n_samples, -1))
+
+
+def quantized(waveform: Array) -> NDArray[np.int16]:
+    """Round to 16 bits; what is beyond full scale is clipped."""
+    return np.clip(np.round(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)

@@ -1,0 +1,108 @@
+"""Cached frames -> batches: which rows a task takes from a split, and in which order they come.
+
+    features  (batch, n_frames, n_mels) float32, as long as the longest clip of the batch
+    lengths   (batch,) int64            real frames
+    labels    (batch,) int64
+
+Rows are read from the memory-mapped cache as they are needed: no worker processes, no copy of the corpus.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kwspot.cache import CachedClip, FeatureCache
+from kwspot.config import FOLDER_TASK
+from kwspot.errors import MissingError
+from kwspot.labels import SILENCE, TASKS, UNKNOWN, Task, words_task
+
+REJECT_SHARE = 0.10  # `unknown` and `silence` clips for every keyword clip, TensorFlow's protocol
+REJECT_SEED = 59185  # TensorFlow's RANDOM_SEED
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips of one split as a task sees them: row `rows[i]` of `frames` has class `labels[i]`."""
+
+    frames: np.ndarray  # (n_rows, max_frames, n_mels) float16, memory-mapped
+    rows: np.ndarray  # (n,) int64
+    lengths: np.ndarray  # (n,) int64
+    labels: np.ndarray  # (n,) int64
+    clips: list[CachedClip]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, chosen: np.ndarray) -> Batch:
+        """Gather the clips at these positions of the split."""
+        lengths = self.lengths[chosen]
+        features = self.frames[self.rows[chosen], : int(lengths.max())].astype(np.float32)
+        return torch.from_numpy(features), torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen])
+
+    def batches(self, batch_size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[Batch]:
+        """Yield all batches from number `start` on, in the order given or as stored; the last may be smaller."""
+        order = np.arange(len(self)) if order is None else order
+        for first in range(start * batch_size, len(order), batch_size):
+            yield self.batch(order[first : first + batch_size])
+
+    def n_batches(self, batch_size: int) -> int:
+        """Count the batches of an epoch."""
+        return math.ceil(len(self) / batch_size)
+
+
+def resolve_task(task: str | Sequence[str], cache: FeatureCache, note: Callable[[str], None] = lambda _: None) -> Task:
+    """Turn a task setting into classes, checked against the words of the corpus.
+
+    Words of the task that the corpus lacks are a MissingError that names them; words of the corpus that the task
+    leaves out are named through `note`.
+    """
+    found = {clip.word for clip in cache.clips} - {SILENCE, UNKNOWN}
+    if task == FOLDER_TASK:
+        return words_task(sorted(found), FOLDER_TASK)
+    resolved = TASKS[task] if isinstance(task, str) else words_task(task)
+    if missing := [word for word in resolved.keywords if word not in found]:
+        raise MissingError(
+            f"{cache.folder}: no clips of {', '.join(missing)}, which task '{resolved.name}' needs; the corpus has "
+            f"{', '.join(sorted(found)) or 'no words'}; use 'task: {FOLDER_TASK}' or a list of its words"
+        )
+    if left_out := sorted(found - set(resolved.classes)):
+        where = "count as unknown" if resolved.rejects else "are left out"
+        note(f"{len(left_out)} words of the corpus {where}: {', '.join(left_out)}")
+    return resolved
+
+
+def select(cache: FeatureCache, task: Task, split: str) -> Split:
+    """Take the clips of a split that belong to a task; MissingError if a class has none in training."""
+    clips = [clip for clip in cache.clips if clip.split == split and task.class_of(clip.word) is not None]
+    if task.rejects and split != "test12":  # the 12-class test archive is already balanced
+        clips = _balance_rejects(clips, task)
+    if not clips:
+        raise MissingError(
+            f"{cache.folder}: no clips for task '{task.name}' in split '{split}'; run 'kwspot featurize'"
+        )
+    labels = np.array([task.class_of(clip.word) for clip in clips], dtype=np.int64)
+    if split == "train" and (absent := [c for i, c in enumerate(task.classes) if i not in set(labels.tolist())]):
+        raise MissingError(f"{cache.folder}: no training clips of {', '.join(absent)} for task '{task.name}'")
+    return Split(
+        frames=cache.frames,
+        rows=np.array([clip.row for clip in clips], dtype=np.int64),
+        lengths=np.array([clip.n_frames for clip in clips], dtype=np.int64),
+        labels=labels,
+        clips=clips,
+    )
+
+
+def _balance_rejects(clips: list[CachedClip], task: Task) -> list[CachedClip]:
+    """Keep every keyword clip, and for `unknown` and `silence` a tenth of that count each."""
+    keywords = [clip for clip in clips if clip.word in task.keywords]
+    wanted = math.ceil(REJECT_SHARE * len(keywords))
+    silence = [clip for clip in clips if clip.word == SILENCE][:wanted]
+    others = [clip for clip in clips if clip.word not in (*task.keywords, SILENCE)]
+    drawn = np.random.default_rng(REJECT_SEED).permutation(len(others))[:wanted]
+    return keywords + [others[i] for i in sorted(drawn)] + silence

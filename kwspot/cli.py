@@ -1,0 +1,101 @@
+"""The command line: every command by name, errors as one line, exit codes as errors.py lists them.
+
+Nothing heavy is imported here: a command imports what it needs when it runs, so `--help` stays fast.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from kwspot import __version__
+from kwspot.commands import console
+from kwspot.commands.compare import compare
+from kwspot.commands.doctor import doctor
+from kwspot.commands.download import download
+from kwspot.commands.eval import eval_
+from kwspot.commands.experiments import experiments
+from kwspot.commands.featurize import featurize
+from kwspot.commands.predict import predict
+from kwspot.commands.runs import runs
+from kwspot.commands.train import train
+from kwspot.errors import KwspotError
+
+
+class OneLineErrors(TyperGroup):
+    """Show a KwspotError as its message, a closed pipe as nothing; a traceback only with --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn what it raises into a line and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KwspotError as error:
+            if ctx.params.get("debug"):
+                raise
+            console.error(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush into
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            console.error("interrupted")
+            raise typer.Exit(128 + signal.SIGINT) from None
+
+
+class SeveralSeeds(TyperCommand):
+    """Take `--seed 1 2 3` for `--seed 1 --seed 2 --seed 3`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before every further number."""
+        spread: list[str] = []
+        in_seeds = False
+        for arg in args:
+            if in_seeds and arg.isdecimal() and spread[-1] != "--seed":
+                spread.append("--seed")
+            spread.append(arg)
+            in_seeds = arg == "--seed" or (in_seeds and arg.isdecimal())
+        return super().parse_args(ctx, spread)
+
+
+app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"kwspot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train, compare and use small recurrent keyword spotters.
+
+    The way through: download, featurize, train, eval, compare, predict.
+    """
+
+
+for command in (download, featurize, train, eval_, compare, predict, experiments, doctor):
+    app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)
+app.add_typer(runs, name="runs")
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    console.error("terminated")
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminated)
+    app()

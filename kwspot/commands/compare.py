@@ -1,0 +1,106 @@
+"""`kwspot compare`."""
+
+import os
+from pathlib import Path
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import RUNS, Quiet, RunsDir
+from kwspot.errors import ConfigError
+
+
+def compare(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Experiments or runs. Default: all that finished.")
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table with its caption.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Unrounded figures as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Unrounded figures as CSV.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="A LaTeX table (booktabs).")] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="model, train-loss, train-acc, val-loss, val-acc, test-acc, params, macs, time, epochs or seeds. "
+            "Default: as named, else val-acc.",
+        ),
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table into a block of a markdown file.")
+    ] = None,
+    block: Annotated[str, typer.Option(metavar="NAME", help="With --write: the block's name.")] = "results",
+    runs: RunsDir = RUNS,
+    quiet: Quiet = False,
+) -> None:
+    """Compare experiments: a row each, mean ± sample standard deviation over the seeds that finished.
+
+    Train and validation figures are those of the best epoch on validation.
+    Runs of other settings or of another corpus get rows of their own.
+    Works on records alone: needs neither corpus nor weights.
+
+    Examples:
+
+      kwspot compare
+
+      kwspot compare rnn rnn_ln lstm --plots plots
+
+      kwspot compare --markdown --sort test-acc
+
+      kwspot compare --runs results --plots docs/plots --write README.md
+
+      kwspot compare --json | jq '.rows[].accuracy_test'
+    """
+    from kwspot import tables
+    from kwspot.compare import choose_runs, notes, sort_rows, table_rows
+
+    formats = {"--markdown": as_markdown, "--json": as_json, "--csv": as_csv, "--latex": as_latex}
+    if len(given := [option for option, wanted in formats.items() if wanted]) > 1:
+        raise ConfigError(f"{' and '.join(given)}: give one of them")
+    finished, unfinished = choose_runs(runs, names or ())
+    rows = table_rows(finished)
+    if sort or not names:
+        rows = sort_rows(rows, sort or "val-acc")
+    for run in unfinished:
+        console.note(f"left out, not finished: {run.id} ({run.state})")
+    for line in notes(rows):
+        console.note(f"note: {line}")
+    if plots:
+        from kwspot.plots import write_plots
+
+        with console.progress("drawing", unit="figures", quiet=quiet) as report:
+            written = write_plots(rows, plots, report)
+        console.note(f"wrote {len(written)} figures below {plots}")
+    if write:
+        from kwspot.blocks import write_block
+
+        write_block(write, tables.markdown(rows, _pictures(plots, write)), block)
+        console.note(f"wrote the {block} block of {write}")
+    if as_json:
+        console.say(tables.as_json(rows))
+    elif as_csv:
+        console.say(tables.as_csv(rows))
+    elif as_latex:
+        console.say(tables.latex(rows))
+    elif as_markdown:
+        console.say(tables.markdown(rows))
+    else:
+        console.say(tables.terminal(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
+
+
+def _pictures(plots: Path | None, beside: Path) -> list[tuple[str, str]]:
+    """List the two overlays that a results block shows, as seen from the file that holds it."""
+    if plots is None:
+        return []
+    curves = ("accuracy_validation", "loss_validation")
+    return [
+        (
+            f"Learning curves: {curve.replace('_', ', ')}",
+            Path(os.path.relpath(plots / f"{curve}.svg", beside.parent)).as_posix(),
+        )
+        for curve in curves
+    ]

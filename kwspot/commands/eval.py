@@ -1,0 +1,62 @@
+"""`kwspot eval`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir
+from kwspot.errors import KwspotError
+
+
+def eval_(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Runs, or experiments: all their finished runs.")],
+    split: Annotated[str, typer.Option(help="validation, test, or test12 for the 12-class test archive.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object a line.")] = False,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix as SVG here.")] = None,
+    confusion: Annotated[bool, typer.Option("--confusion", help="Print the whole confusion matrix.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data: DataDir = DATA,
+    runs: RunsDir = RUNS,
+) -> None:
+    """Measure finished runs on a split: accuracy with its interval, words, confusions.
+
+    The interval is a bootstrap over speakers. What was measured is kept in the
+    run's folder, where 'kwspot compare' finds it.
+
+    Examples:
+
+      kwspot eval lstm
+
+      kwspot eval rnn lstm --split validation
+
+      kwspot eval lstm --json --min-accuracy 0.9
+
+      kwspot eval lstm --plots plots
+    """
+    from kwspot.experiment import evaluate_run
+    from kwspot.report import evaluation_table
+    from kwspot.runs import finished_runs
+
+    below = []
+    for run in [run for name in names for run in finished_runs(runs, name)]:
+        evaluation = evaluate_run(run, split=split, data=data, device=device)
+        if as_json:
+            console.say(json.dumps({"run": run.id, **evaluation}))
+        else:
+            console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
+        if plots:
+            from kwspot.plots import plot_confusion
+
+            path = plots / run.experiment / run.id / f"confusion_{split}.svg"
+            plot_confusion(evaluation, path, f"{run.id}, {split} split")
+            console.note(f"wrote {path}")
+        if min_accuracy is not None and evaluation["accuracy"] < min_accuracy:
+            below.append(f"{run.id} {evaluation['accuracy']:.4f}")
+    if below:
+        raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")

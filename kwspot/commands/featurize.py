@@ -1,0 +1,103 @@
+"""`kwspot featurize`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import DATA, DataDir, Overrides, Quiet, RegistryPath
+from kwspot.errors import ConfigError, KwspotError
+
+if TYPE_CHECKING:
+    from kwspot.config import FrontEnd
+
+
+def featurize(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="EXPERIMENT", help="Whose front ends. Default: every experiment's."),
+    ] = None,
+    data: DataDir = DATA,
+    registry: RegistryPath = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: the cores, at most 2, in under 1 GB.")
+    ] = None,
+    from_frames: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="FRAMES.npy INDEX.tsv", help="Import frames computed elsewhere instead of clips."),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="With --from-frames: scale * value + offset = ln(mel power).")] = 1.0,
+    offset: Annotated[float, typer.Option(help="With --from-frames: see --scale.")] = 0.0,
+    check: Annotated[
+        Path | None, typer.Option(help="With --from-frames: compare them with recordings of the same names here.")
+    ] = None,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the log-mel frames of every clip, once; training reads them from the disk.
+
+    Stereo, other rates and formats, too long or too short: converted, counted.
+    No usable audio: skipped and named. Interrupted, it goes on where it was;
+    a corpus that has changed is computed anew.
+
+    Examples:
+
+      kwspot featurize
+
+      kwspot featurize --data my-words --strict
+
+      kwspot featurize lstm -o front_end.hop_ms=20
+
+      kwspot featurize lstm --from-frames frames.npy index.tsv --scale 0.1 --data imported
+    """
+    from kwspot.config import load_experiment, load_registry
+    from kwspot.featurize import featurize as compute
+    from kwspot.featurize import summary
+
+    experiments = [load_experiment(name, registry, overrides or ()) for name in names or load_registry(registry)]
+    front_ends = list(dict.fromkeys(experiment.front_end for experiment in experiments))
+    if from_frames:
+        if len(front_ends) > 1:
+            raise ConfigError("--from-frames: name one experiment, whose front end made the frames")
+        _import(from_frames, front_ends[0], scale, offset, check, data, quiet)
+        return
+    n_skipped = 0
+    for front_end in front_ends:
+        with console.progress("featurize", unit="clips", quiet=quiet) as report:
+            cache, made = compute(data, front_end, workers=workers, report=report)
+        skipped = cache.meta["skipped"]
+        n_skipped += len(skipped)
+        for name, reason in skipped:
+            console.note(f"skipped {data / name}: {reason}")
+        for line in [] if quiet else summary(cache):
+            console.note(line if made else f"{line} (there already)")
+        console.say(str(cache.folder))
+    if strict and n_skipped:
+        raise KwspotError(f"{data}: {n_skipped} skipped, which --strict does not allow")
+
+
+def _import(
+    files: tuple[Path, Path],
+    front_end: "FrontEnd",
+    scale: float,
+    offset: float,
+    recordings: Path | None,
+    data: Path,
+    quiet: bool,
+) -> None:
+    from kwspot.frames import check_frames, import_frames, read_frames
+
+    frames = read_frames(*files, front_end, scale=scale, offset=offset)
+    if recordings:
+        agreement = check_frames(frames, recordings, front_end)
+        console.note(
+            f"{agreement.n_clips} clips compared with their recordings: median correlation "
+            f"{agreement.correlation:.3f}, median difference {agreement.difference:.2f} nats; best fit "
+            f"--scale {agreement.fitted_scale:.4f} --offset {agreement.fitted_offset:.2f}"
+        )
+    with console.progress("import", unit="shards", quiet=quiet) as report:
+        cache = import_frames(frames, data, front_end, report)
+    console.note(f"{len(cache.clips)} clips: " + ", ".join(f"{n} {s}" for s, n in cache.meta["n_clips"].items()))
+    console.say(str(cache.folder))

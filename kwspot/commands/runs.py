@@ -1,0 +1,179 @@
+"""`kwspot runs`: list, show, remove and export run records."""
+
+import json
+from pathlib import Path
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import RUNS, RunsDir
+from kwspot.errors import ConfigError, IntegrityError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Everything as JSON.")]
+RunsDirHere = Annotated[Path | None, typer.Option("--runs", help="Folder of the run records.")]
+
+runs = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+
+
+@runs.callback()
+def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir = RUNS) -> None:
+    """List the runs: state, epochs, best validation accuracy, test accuracy; or look after them.
+
+    Examples:
+
+      kwspot runs
+
+      kwspot runs show lstm-s1
+
+      kwspot runs rm lstm-s1-3f9a2c1b
+
+      kwspot runs export results
+    """
+    context.obj = runs_dir
+    if context.invoked_subcommand:
+        return
+    from kwspot.runs import RUN, Run, read_run
+
+    found: list[Run] = []
+    broken: list[IntegrityError] = []
+    for file in sorted(runs_dir.glob(f"*/{RUN}")):
+        try:
+            found.append(read_run(file.parent))
+        except IntegrityError as error:
+            broken.append(error)
+    found.sort(key=lambda run: (run.experiment, run.seed, run.id))
+    if as_json:
+        console.say(json.dumps([_described(run) for run in found], indent=2, ensure_ascii=False))
+    elif found:
+        console.say("\n".join(_table(found)))
+    elif not broken:
+        console.note(f"{runs_dir}: no runs yet; 'kwspot train NAME' makes one")
+    for trouble in broken:
+        console.error(str(trouble))
+    if broken:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+@runs.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the start of one.")],
+    as_json: AsJson = False,
+    runs_dir: RunsDirHere = None,
+) -> None:
+    """Show a run: why, settings, corpus, environment, figures.
+
+    Examples:
+
+      kwspot runs show lstm-s1
+
+      kwspot runs show lstm-s1 --json | jq .metrics
+    """
+    from kwspot.runs import find_run
+
+    run = find_run(runs_dir or context.obj, name)
+    if as_json:
+        whole = {**_described(run), "record": run.record, "metrics": run.metrics}
+        more = {"history": run.history, "timing": run.timing, "evaluations": run.evaluations}
+        console.say(json.dumps({**whole, **more}, indent=2, ensure_ascii=False))
+        return
+    from kwspot.report import run_text
+
+    console.say(run_text(run))
+
+
+@runs.command()
+def rm(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs to delete, with their weights.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs_dir: RunsDirHere = None,
+) -> None:
+    """Delete runs: record, weights, checkpoint. Asks first.
+
+    Examples:
+
+      kwspot runs rm lstm-s1-3f9a2c1b
+
+      kwspot runs rm --yes lstm-s1 lstm-s2
+    """
+    from kwspot.runs import RUN, find_run, remove_run
+
+    where = runs_dir or context.obj
+    # A run named in full is not read, so that one that cannot be read can be removed.
+    folders = [where / name if (where / name / RUN).is_file() else find_run(where, name).path for name in names]
+    folders = list(dict.fromkeys(folders))
+    if not yes:
+        if not _asks():
+            raise ConfigError("runs rm: no terminal to ask on; add --yes to delete without asking")
+        for folder in folders:
+            console.note(str(folder))
+        if not typer.confirm(f"Delete {len(folders)} run{'' if len(folders) == 1 else 's'}?", err=True):
+            console.note("nothing deleted")
+            raise typer.Exit(1)
+    for folder in folders:
+        remove_run(folder)
+        console.note(f"deleted {folder}")
+
+
+@runs.command()
+def export(
+    context: typer.Context,
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the copies.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Experiments or runs. Default: all that finished.")
+    ] = None,
+    runs_dir: RunsDirHere = None,
+) -> None:
+    """Copy the records of finished runs, without weights, checkpoints and events: small enough to commit.
+
+    Examples:
+
+      kwspot runs export results
+
+      kwspot runs export results rnn lstm
+
+      kwspot compare --runs results
+    """
+    from kwspot.compare import choose_runs
+    from kwspot.runs import copy_record
+
+    finished, unfinished = choose_runs(runs_dir or context.obj, names or ())
+    for run in finished:
+        console.say(str(copy_record(run, destination)))
+    for run in unfinished:
+        console.note(f"left out, not finished: {run.id} ({run.state})")
+
+
+def _asks() -> bool:
+    return sys.stdin.isatty()
+
+
+def _described(run: Any) -> dict[str, Any]:
+    metrics = run.metrics or {}
+    return {
+        "run": run.id,
+        "experiment": run.experiment,
+        "seed": run.seed,
+        "state": run.state,
+        "epochs": len(run.history),
+        "accuracy_validation": metrics.get("accuracy_validation"),
+        "accuracy_test": run.evaluations.get("test", {}).get("accuracy"),
+        "folder": str(run.path),
+    }
+
+
+def _table(found: list[Any]) -> list[str]:
+    from kwspot.tables import ABSENT, align
+
+    def percent(fraction: float | None) -> str:
+        return ABSENT if fraction is None else f"{100 * fraction:.1f}"
+
+    lines = [["run", "state", "epochs", "val acc %", "test acc %"]]
+    for run in found:
+        line = _described(run)
+        accuracies = [percent(line["accuracy_validation"]), percent(line["accuracy_test"])]
+        lines.append([run.id, "finished" if run.metrics else "unfinished", str(line["epochs"]), *accuracies])
+    return align(lines, left=2)

@@ -1,0 +1,267 @@
+"""What kwspot stands on: versions, device, corpus, features, runs, space; each a finding with its repair.
+
+Anything here may be broken, so nothing is trusted: torch and torchaudio are imported in a process of their own,
+and an error becomes a finding instead of ending the examination.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+import json
+import os
+from pathlib import Path
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from kwspot import __version__
+from kwspot.errors import IntegrityError, KwspotError, MissingError
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
+PAIR = f"pip install 'torch=={SERIES}.*' 'torchaudio=={SERIES}.*'"
+PARTS = ("numpy", "soundfile", "typer", "rich", "pyyaml", "pydantic", "tensorboard", "matplotlib")
+CORPUS_BYTES = 6e9  # archive and recordings of Speech Commands v0.02 together
+ROOM_BYTES = 2e8  # less than this is not enough to work with
+PROBE = """
+import json, warnings
+warnings.simplefilter("ignore")
+import torch, torchaudio
+cuda = torch.cuda.is_available()
+name = torch.cuda.get_device_name() if cuda else None
+print(json.dumps({"cuda": cuda, "name": name, "built_for": torch.version.cuda, "threads": torch.get_num_threads()}))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination; `repair` is the command that mends it."""
+
+    name: str
+    state: str
+    says: str
+    repair: str | None = None
+
+
+def examine(data: Path, runs_dir: Path, registry: Path | None = None) -> list[Finding]:
+    """Examine the installation, a corpus folder and a folder of runs."""
+    here = "" if data == Path("data") else f" --data {data}"
+    examinations: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("python", _python),
+        ("torch", torch_findings),
+        ("parts", _parts),
+        ("voices", _voices),
+        ("registry", lambda: _registry(registry)),
+        ("corpus", lambda: corpus_findings(data, here)),
+        ("features", lambda: feature_findings(data, here)),
+        ("runs", lambda: run_findings(runs_dir)),
+        ("space", lambda: _space(data, runs_dir)),
+    )
+    findings = []
+    for name, examination in examinations:
+        try:
+            findings += list(examination())
+        except KwspotError as error:
+            findings.append(Finding(name, FAIL, str(error)))
+        except Exception as error:  # the doctor outlives every patient
+            findings.append(Finding(name, FAIL, f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def installed(distribution: str) -> str | None:
+    """Return the version of an installed distribution, None if it is not there."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _python() -> Iterator[Finding]:
+    says = f"{platform.python_version()} ({sys.executable}), kwspot {__version__}, {platform.platform()}"
+    old = sys.version_info < (3, 10)
+    yield Finding("python", FAIL if old else OK, says, "install Python 3.10 or newer" if old else None)
+
+
+def probe(code: str = PROBE, timeout_s: float = 120) -> tuple[dict[str, Any] | None, str]:
+    """Run code in another Python; return the JSON it printed, or None and its last words."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return None, f"no answer in {timeout_s:.0f} s"
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout)), ""
+    words = [line for line in done.stderr.splitlines() if line.strip()]
+    return None, words[-1].strip() if words else f"died with code {done.returncode}"
+
+
+def torch_findings() -> Iterator[Finding]:
+    """Examine the pair of torch and torchaudio, which must be of one release, and the device they see."""
+    versions = {name: installed(name) for name in ("torch", "torchaudio")}
+    told = " with ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
+    for found in versions.values():
+        if found is None or found.split(".")[:2] != SERIES.split("."):
+            yield Finding("torch", FAIL, f"{told}: kwspot needs both of {SERIES}", PAIR)
+            return
+    answer, trouble = probe()
+    if answer is None:
+        yield Finding("torch", FAIL, f"{told}: cannot be imported together: {trouble}", PAIR)
+        return
+    yield Finding("torch", OK, f"{told}, built for {'CUDA ' + answer['built_for'] if answer['built_for'] else 'CPU'}")
+    device = f"cuda, {answer['name']}" if answer["cuda"] else "cpu"
+    yield Finding("device", OK, f"{device}; {answer['threads']} threads of {os.cpu_count()} cores")
+
+
+def _parts() -> Iterator[Finding]:
+    versions = {name: installed(name) for name in PARTS}
+    if missing := [name for name, found in versions.items() if found is None]:
+        yield Finding("parts", FAIL, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    else:
+        yield Finding("parts", OK, ", ".join(f"{name} {found}" for name, found in versions.items()))
+
+
+def _voices() -> Iterator[Finding]:
+    from kwspot.voices import ENGINES
+
+    versions = {info.distribution: installed(info.distribution) for info in ENGINES.values()}
+    there = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
+    absent = ", ".join(name for name, found in versions.items() if not found)
+    if there:
+        yield Finding("voices", OK, f"{there}{'; not installed: ' + absent if absent else ''} (optional)")
+    else:
+        says = "no synthesiser is installed; only 'kwspot download --synthetic' needs one"
+        yield Finding("voices", WARN, says, "pip install 'kwspot[synth]'")
+
+
+def _registry(path: Path | None) -> Iterator[Finding]:
+    from kwspot.config import find_registry, load_registry
+
+    yield Finding("registry", OK, f"{find_registry(path)}: {len(load_registry(path))} experiments")
+
+
+def corpus_findings(data: Path, here: str = "") -> Iterator[Finding]:
+    """Examine the recordings: are they there, and all that came with them?"""
+    from kwspot import corpus, install
+
+    download = f"kwspot download{here}"
+    if not data.is_dir():
+        yield Finding("corpus", WARN, f"{data}: no corpus yet", download)
+        return
+    if install.unsettled(data):
+        yield Finding("corpus", FAIL, f"{data}: an installation was cut short", download)
+        return
+    try:
+        marker = install.read_marker(data)
+        check = install.check(data) if marker else None
+        found = corpus.read_corpus(data)
+    except MissingError:
+        if corpus.imported_digest(data) is None:
+            yield Finding("corpus", WARN, f"{data}: no clips", download)
+        else:
+            yield Finding("corpus", OK, f"{data}: no recordings, but frames imported from elsewhere")
+        return
+    except IntegrityError as error:
+        yield Finding("corpus", FAIL, str(error), download)
+        return
+    if check and not check.complete:
+        says = f"{data}: {len(check.missing):,} files missing, {len(check.changed):,} of another size"
+        yield Finding("corpus", FAIL, f"{says}, against {check.marker['name']}", download)
+        return
+    splits: dict[str, int] = {}
+    for clip in found.clips:
+        splits[clip.split] = splits.get(clip.split, 0) + 1
+    clips = ", ".join(f"{splits[split]:,} {split}" for split in corpus_splits() if split in splits)
+    origin = f"{marker['name']}, complete" if marker else "your own clips"
+    yield Finding("corpus", OK, f"{data}: {origin}; {len(found.words)} words; clips: {clips}")
+
+
+def corpus_splits() -> tuple[str, ...]:
+    """Return the splits in the order in which they are told."""
+    from kwspot import corpus
+
+    return corpus.TRAIN, corpus.VALIDATION, corpus.TEST, corpus.TEST12
+
+
+def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
+    """Examine the feature caches of a corpus: whole, and of the corpus as it now is?"""
+    from kwspot.cache import cache_folder, caches_of, read_cache
+    from kwspot.config import FrontEnd
+    from kwspot.corpus import STATE, corpus_fingerprint
+    from kwspot.files import PARTIAL
+
+    featurize = f"kwspot featurize{here}"
+    for partial in sorted((data / STATE).glob(f"features-*{PARTIAL}")):
+        yield Finding("features", WARN, f"{partial.name}: interrupted, or being written", featurize)
+    try:
+        fingerprint = corpus_fingerprint(data)
+    except MissingError:
+        return
+    folders = caches_of(data)
+    if not folders:
+        yield Finding("features", WARN, f"{data}: none yet", featurize)
+    for folder in folders:
+        try:
+            cache = read_cache(folder)
+        except IntegrityError as error:
+            yield Finding("features", FAIL, str(error), featurize)
+            continue
+        meta, size = cache.meta, sum(file.stat().st_size for file in folder.iterdir())
+        front = meta["front_end"]
+        says = (
+            f"{folder.name}: from {meta['source']}, {len(cache.clips):,} clips, {front['n_mels']} mels,"
+            f" {front['win_ms']:g}/{front['hop_ms']:g} ms, {size / 1e6:,.0f} MB"
+        )
+        skipped = len(meta.get("skipped", ()))
+        says += f", {skipped} files skipped" if skipped else ""
+        if folder == cache_folder(data, FrontEnd(**front), fingerprint):
+            yield Finding("features", OK, says)
+        else:
+            yield Finding("features", WARN, f"{says}; the corpus has changed since", featurize)
+
+
+def run_findings(runs_dir: Path) -> Iterator[Finding]:
+    """Examine the runs: how many are finished, which cannot be read."""
+    from kwspot.runs import RUN, read_run
+
+    finished, unfinished = 0, []
+    for file in sorted(runs_dir.glob(f"*/{RUN}")):
+        try:
+            run = read_run(file.parent)
+        except IntegrityError as error:
+            remove = f"kwspot runs rm {file.parent.name} --runs {runs_dir}"
+            yield Finding("runs", FAIL, str(error), remove)
+            continue
+        finished += run.metrics is not None
+        unfinished += [] if run.metrics else [run]
+    says = f"{runs_dir}: {finished} finished, {len(unfinished)} unfinished"
+    if unfinished:
+        first = unfinished[0]
+        resume = f"kwspot train {first.experiment} --seed {first.seed} --resume"
+        yield Finding("runs", WARN, f"{says}: {', '.join(run.id for run in unfinished)}", resume)
+    else:
+        yield Finding("runs", OK, says)
+
+
+def _space(data: Path, runs_dir: Path) -> Iterator[Finding]:
+    from kwspot.corpus import corpus_fingerprint
+
+    for folder in (data, runs_dir):
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+        free = shutil.disk_usage(there).free
+        says = f"{free / 1e9:,.1f} GB free for {folder}"
+        if free < ROOM_BYTES:
+            yield Finding(
+                "space", FAIL, f"{says}: too little to work with", "free some space, or use --data and --runs"
+            )
+            continue
+        try:
+            corpus_fingerprint(data)
+            short = False
+        except KwspotError:
+            short = folder == data and free < CORPUS_BYTES
+        if short:
+            need = f"the recordings need {CORPUS_BYTES / 1e9:.0f} GB"
+            yield Finding("space", WARN, f"{says}; {need}", "kwspot download --synthetic")
+        else:
+            yield Finding("space", OK, says)

@@ -1,0 +1,208 @@
+"""One experiment from its name to its run record: the one place where settings, corpus, model and training meet."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from kwspot import runs
+from kwspot.batches import Split, resolve_task, select
+from kwspot.cache import FeatureCache, open_cache
+from kwspot.config import Experiment
+from kwspot.errors import ConfigError, IntegrityError, MissingError
+from kwspot.evaluation import evaluate
+from kwspot.files import write_json, written_whole
+from kwspot.labels import Task
+from kwspot.models import build_model
+from kwspot.models.cost import count_macs, count_parameters
+from kwspot.models.recurrent import RecurrentModel
+from kwspot.reproducibility import choose_device, environment, seed_for
+from kwspot.training import EpochRecord, Progress, Trainer
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Hears how a run goes. Every part does nothing unless given."""
+
+    note: Callable[[str], None] = lambda _: None
+    step: Callable[[Progress, int], None] = lambda _progress, _n_steps: None
+    epoch: Callable[[EpochRecord, dict[str, Any]], None] = lambda _record, _timing: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    seed: int,
+    data: Path,
+    runs_dir: Path,
+    device: str = "auto",
+    resume: bool = False,
+    again: bool = False,
+    listener: Listener | None = None,
+) -> runs.Run:
+    """Train an experiment with one seed and return its run; not finished if the listener stopped it.
+
+    A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`.
+    """
+    listener = listener or Listener()
+    cache = open_cache(data, experiment.front_end)
+    task = resolve_task(experiment.task, cache, listener.note)
+    deciding = {**experiment.deciding(), "classes": task.classes, "corpus": cache.meta["corpus_digest"]}
+    folder = runs_dir / runs.run_id(experiment.name, seed, deciding)
+    checkpoint = folder / runs.CHECKPOINT
+    if again and (folder / runs.RUN).is_file():
+        runs.remove_run(runs.read_run(folder))
+    if (folder / runs.METRICS).is_file():
+        return runs.read_run(folder)
+    if checkpoint.is_file() and not resume:
+        raise ConfigError(f"{folder}: an unfinished run; go on with --resume or start over with --again")
+
+    target = choose_device(device)
+    train, validation = select(cache, task, "train"), select(cache, task, "validation")
+    torch.manual_seed(seed_for(seed, "weights"))
+    model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
+    if model.scaling is not None:
+        model.scaling.fit(*band_statistics(train))
+    trainer = Trainer(model.to(target), experiment.train, train, validation, seed=seed, device=target)
+    if checkpoint.is_file():
+        trainer.restore(_load(checkpoint, target))
+    write_json(folder / runs.RUN, _record(experiment, seed, task, cache, model, target, folder.name))
+    _train(trainer, folder, listener)
+    return runs.read_run(folder)
+
+
+def _train(trainer: Trainer, folder: Path, listener: Listener) -> None:
+    """Train to the end or until stopped, keeping the record up to date after every epoch."""
+    # The gradients of a vanilla RNN fall below 1e-38 within a clip, where the CPU computes ten times slower.
+    torch.set_flush_denormal(True)
+    _write_history(trainer, folder)
+    with SummaryWriter(str(folder), purge_step=len(trainer.history) + 1) as events:
+        for record in trainer.run(listener.should_stop, listener.step):
+            if trainer.best is record:
+                _save(trainer.model.state_dict(), folder / runs.BEST)
+            # The weights first, then the checkpoint that counts the epoch as done: killed between the two,
+            # a resumed run computes the epoch again and writes the same weights.
+            _save(trainer.state(), folder / runs.CHECKPOINT)
+            _write_history(trainer, folder)
+            for name, value in _scalars(record).items():
+                events.add_scalar(name, value, record.epoch)
+            listener.epoch(record, trainer.timing[-1])
+    if not trainer.finished:
+        _save(trainer.state(), folder / runs.CHECKPOINT)
+        return
+    best = trainer.best
+    assert best is not None  # finished means at least one epoch
+    figures = asdict(best)
+    write_json(
+        folder / runs.METRICS,
+        {
+            "best_epoch": figures.pop("epoch"),
+            "epochs": len(trainer.history),
+            "stopped": trainer.finished,
+            **{name: figures[name] for name in figures if name.startswith(("loss", "accuracy"))},
+            "seconds": round(sum(t["seconds_train"] + t["seconds_validation"] for t in trainer.timing), 1),
+        },
+    )
+
+
+def _scalars(record: EpochRecord) -> dict[str, float]:
+    """Name an epoch's figures as TensorBoard groups them: loss/train, accuracy/validation, …"""
+    figures = asdict(record)
+    del figures["epoch"]
+    return {name if name in ("lr", "grad_norm") else name.replace("_", "/"): v for name, v in figures.items()}
+
+
+def _write_history(trainer: Trainer, folder: Path) -> None:
+    runs.write_lines(folder / runs.HISTORY, [asdict(record) for record in trainer.history])
+    runs.write_lines(folder / runs.TIMING, trainer.timing)
+
+
+def _save(value: Any, path: Path) -> None:
+    with written_whole(path) as partial:
+        torch.save(value, partial)
+
+
+def _load(path: Path, device: torch.device) -> Any:
+    """Read weights or a checkpoint; nothing but tensors and plain values is ever unpickled."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds here, with a page of advice
+        raise IntegrityError(f"{path}: damaged; train the run again with --again") from error
+
+
+def _record(
+    experiment: Experiment,
+    seed: int,
+    task: Task,
+    cache: FeatureCache,
+    model: RecurrentModel,
+    device: torch.device,
+    run_id: str,
+) -> dict[str, Any]:
+    return {
+        "schema": runs.SCHEMA,
+        "run": run_id,
+        "experiment": experiment.name,
+        "why": experiment.why,
+        "seed": seed,
+        "settings": experiment.deciding(),
+        "classes": list(task.classes),
+        "corpus": {
+            "name": cache.meta["name"],
+            "digest": cache.meta["corpus_digest"],
+            "source": cache.meta["source"],
+            "n_clips": {split: len(select(cache, task, split)) for split in cache.meta["n_clips"]},
+        },
+        "n_parameters": count_parameters(model),
+        "macs": count_macs(model, experiment.front_end.max_frames),
+        "environment": environment(device),
+    }
+
+
+def band_statistics(split: Split, piece: int = 4096) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of each mel band over the real frames of a split: two (n_mels,)."""
+    n, total, squares = 0, np.zeros(split.frames.shape[-1]), np.zeros(split.frames.shape[-1])
+    for features, lengths, _ in split.batches(piece):
+        real = features.numpy()[np.arange(features.shape[1]) < lengths.numpy()[:, None]].astype(np.float64)
+        n, total, squares = n + len(real), total + real.sum(0), squares + (real**2).sum(0)
+    mean = total / n
+    std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel, Experiment]:
+    """Build the model of a run with the weights of its best epoch."""
+    weights = run.path / runs.BEST
+    if not weights.is_file():
+        raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
+    experiment = Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])
+    model = build_model(experiment.model, experiment.front_end.n_mels, len(run.record["classes"]))
+    model.load_state_dict(_load(weights, device))
+    return model.to(device).eval(), experiment
+
+
+def evaluate_run(run: runs.Run, *, split: str, data: Path, device: str = "auto") -> dict[str, Any]:
+    """Measure a run's best epoch on a split and write `eval-<split>.json` beside it.
+
+    On another corpus than the run was trained on, the corpus's name is added: `eval-<split>-<corpus>.json`.
+    """
+    target = choose_device(device)
+    model, experiment = load_model(run, target)
+    cache = open_cache(data, experiment.front_end)
+    task = resolve_task(experiment.task, cache)
+    if list(task.classes) != run.record["classes"]:
+        raise IntegrityError(f"{data}: other words than run {run.id} was trained on; evaluate it on its own corpus")
+    result = {
+        "split": split,
+        "corpus": {"name": cache.meta["name"], "digest": cache.meta["corpus_digest"]},
+        **evaluate(model, select(cache, task, split), task.classes, target),
+    }
+    own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
+    name = split if own else f"{split}-{cache.meta['name']}"
+    write_json(run.path / f"eval-{name}.json", result)
+    return result

@@ -1,0 +1,51 @@
+"""Words and tasks: which classes a model tells apart, and which class a recorded word belongs to.
+
+Speech Commands v0.02 has 35 words, v0.01 the first 30 of them in use then (Warden, arXiv:1804.03209).
+`kws35` tells all 35 apart; `kws12` is TensorFlow's task of ten words, `unknown` and `silence`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KEYWORDS_10 = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+WORDS_35 = (
+    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go",
+    "happy", "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven",
+    "sheila", "six", "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero",
+)  # fmt: skip
+ONLY_IN_V2 = ("backward", "follow", "forward", "learn", "visual")
+WORDS_30 = tuple(word for word in WORDS_35 if word not in ONLY_IN_V2)
+
+SILENCE = "silence"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A label set. `classes` in the order of the model's outputs; `rejects` if it has `unknown` and `silence`."""
+
+    name: str
+    classes: tuple[str, ...]
+    rejects: bool = False
+
+    def class_of(self, word: str) -> int | None:
+        """Return the class index of a recorded word, or None if the task leaves the word out."""
+        if word in self.classes:
+            return self.classes.index(word)
+        return self.classes.index(UNKNOWN) if self.rejects else None
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The classes that are words to spot."""
+        return tuple(c for c in self.classes if not (self.rejects and c in (SILENCE, UNKNOWN)))
+
+
+def words_task(words: Sequence[str], name: str = "words") -> Task:
+    """Make the task of telling exactly these words apart, in the order given."""
+    return Task(name, tuple(words))
+
+
+TASKS = {
+    "kws35": Task("kws35", WORDS_35),
+    "kws12": Task("kws12", (*KEYWORDS_10, UNKNOWN, SILENCE), rejects=True),
+}

@@ -1,0 +1,142 @@
+"""How well a split was classified: loss, accuracy with its interval, confusion, precision and recall.
+
+    labels (n_clips,) class indices   logits (n_clips, n_classes), or predictions (n_clips,) class indices
+    speakers (n_clips,) whoever spoke each clip   confusion (n_classes, n_classes), true × predicted, counts
+
+The clips of one speaker are alike, so the interval is a bootstrap over speakers, not over clips: draw as many
+speakers as there are, with replacement, each with all of their clips (Bisani and Ney, ICASSP 2004).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kwspot.errors import KwspotError, MissingError
+
+CONFIDENCE = 0.95
+MOST_CONFUSED = 20  # pairs listed; the confusion matrix holds them all
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def cross_entropy(labels: Ints, logits: Floats) -> float:
+    """Return the mean cross-entropy in nats a clip."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_posteriors = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-log_posteriors[np.arange(len(labels)), labels].mean())
+
+
+def confusion_matrix(labels: Ints, predictions: Ints, n_classes: int) -> Ints:
+    """Count clips by true class (row) and predicted class (column)."""
+    cells = np.bincount(labels * n_classes + predictions, minlength=n_classes**2)
+    return cells.reshape(n_classes, n_classes).astype(np.int64)
+
+
+def speaker_interval(
+    correct: ArrayLike,
+    speakers: Sequence[Any] | NDArray[Any],
+    *,
+    confidence: float = CONFIDENCE,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> list[float] | None:
+    """Return [low, high] of the accuracy by bootstrap over speakers; None if one speaker says it all.
+
+    `correct` (n_clips,) is whether each clip was recognised; the draws depend on `seed` only.
+    """
+    _, index = np.unique(np.asarray(speakers), return_inverse=True)
+    n_clips = np.bincount(index)
+    n_correct = np.bincount(index, weights=np.asarray(correct, dtype=np.float64))
+    n_speakers = len(n_clips)
+    if n_speakers < 2 or n_resamples < 1:
+        return None
+    generator = np.random.default_rng(seed)
+    accuracies = np.empty(n_resamples)
+    for i in range(n_resamples):  # one draw at a time: a corpus may have as many speakers as clips
+        drawn = generator.integers(n_speakers, size=n_speakers)
+        accuracies[i] = n_correct[drawn].sum() / n_clips[drawn].sum()
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(accuracies, [tail, 1 - tail])
+    return [float(low), float(high)]
+
+
+def _per_class(confusion: Ints, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Give each class its clips, precision and recall; null where there is nothing to divide by."""
+    hits, spoken, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    return [
+        {
+            "class": name,
+            "n": int(n),
+            "precision": float(hit / chosen) if chosen else None,
+            "recall": float(hit / n) if n else None,
+        }
+        for name, hit, n, chosen in zip(classes, hits, spoken, predicted, strict=True)
+    ]
+
+
+def _confused(confusion: Ints, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """List the most confused pairs, most clips first, then in the order of the classes."""
+    mistakes = confusion - np.diag(confusion.diagonal())
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CONFUSED]
+    pairs = [divmod(int(cell), len(classes)) for cell in order]
+    return [
+        {"true": classes[true], "predicted": classes[predicted], "n": int(mistakes[true, predicted])}
+        for true, predicted in pairs
+        if mistakes[true, predicted]
+    ]
+
+
+def _checked(labels: ArrayLike, logits: ArrayLike, n_speakers: int, n_classes: int) -> tuple[Ints, NDArray[Any]]:
+    """Return labels and logits as arrays; refuse shapes, indices and values that mean nothing."""
+    true, scores = np.asarray(labels), np.asarray(logits)
+    if len(true) == 0:
+        raise MissingError("no clips to measure: the split is empty; look at the corpus with 'kwspot doctor'")
+    if true.ndim != 1 or len(scores) != len(true) or n_speakers != len(true):
+        sizes = f"{true.shape} labels, {scores.shape} logits, {n_speakers} speakers"
+        raise KwspotError(f"metrics need one label, one row of logits and one speaker a clip, got {sizes}")
+    if scores.ndim == 2:
+        if scores.shape[1] != n_classes:
+            raise KwspotError(f"{n_classes} classes, but {scores.shape[1]} logits a clip")
+        if bad := int((~np.isfinite(scores)).any(axis=1).sum()):
+            raise KwspotError(f"{bad} of {len(true)} clips have logits that are not finite: the training diverged")
+    indices = [true] if scores.ndim == 2 else [true, scores]
+    if any(array.min() < 0 or array.max() >= n_classes for array in indices):
+        raise KwspotError(f"a class index lies outside 0 to {n_classes - 1}")
+    return true.astype(np.int64), scores
+
+
+def measure(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    speakers: Sequence[Any] | NDArray[Any],
+    classes: Sequence[str],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure a classified split: what `eval-<split>.json` holds, all but the split's name.
+
+    `logits` (n_clips, n_classes), or predictions (n_clips,), which leave the loss null. Every value is JSON,
+    a figure that does not exist (the recall of a class without clips) is null.
+    """
+    true, scores = _checked(labels, logits, len(speakers), len(classes))
+    with_logits = scores.ndim == 2
+    predictions = scores.argmax(axis=1) if with_logits else scores.astype(np.int64)
+    confusion = confusion_matrix(true, predictions, len(classes))
+    correct = predictions == true
+    return {
+        "n": len(true),
+        "n_speakers": len(set(np.asarray(speakers).tolist())),
+        "loss": cross_entropy(true, scores.astype(np.float64)) if with_logits else None,
+        "accuracy": float(correct.mean()),
+        "interval": speaker_interval(correct, speakers, n_resamples=n_resamples, seed=seed),
+        "confidence": CONFIDENCE,
+        "n_resamples": n_resamples,
+        "classes": list(classes),
+        "confusion": confusion.tolist(),
+        "per_class": _per_class(confusion, classes),
+        "confused": _confused(confusion, classes),
+    }

@@ -1,0 +1,195 @@
+"""Figures as SVG: learning curves of a run, overlays of all experiments, a confusion matrix.
+
+    DIR/<experiment>/<run>/{accuracy,loss}_{train,validation}.svg   one run
+    DIR/{accuracy,loss}_{train,validation}.svg                      all of them, with the spread over seeds
+
+The same records give the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
+without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
+eyes, without the yellow that white paper swallows; beyond seven, the line style tells experiments apart.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import math
+from pathlib import Path
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from kwspot.compare import Row
+from kwspot.files import written_whole
+from kwspot.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVES = ("accuracy_train", "accuracy_validation", "loss_train", "loss_validation")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", ":", "-.")
+RC = {
+    "svg.hashsalt": "kwspot",
+    "svg.fonttype": "none",  # text stays text: small, searchable
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float, *, fitted: bool) -> Iterator["tuple[Figure, Axes]"]:
+    """Yield an empty figure (inches) of our style; write it to `path` at the end, whole or not at all.
+
+    `fitted` fits the margins to what stands in them, which takes a second drawing.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", RC]):
+        figure = Figure(figsize=(width, height), layout="constrained" if fitted else None)
+        axes = figure.subplots()
+        if not fitted:
+            figure.subplots_adjust(left=0.11, right=0.97, top=0.92, bottom=0.13)
+        yield figure, axes
+        with written_whole(path) as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": "kwspot"})
+
+
+def _points(run: Run, curve: str) -> tuple[list[int], list[float]]:
+    """Return the epochs of a run and its curve: accuracy in per cent, loss in nats a clip."""
+    scale = 100.0 if curve.startswith("accuracy") else 1.0
+    values = [math.nan if line[curve] is None else scale * line[curve] for line in run.history]
+    return [line["epoch"] for line in run.history], values
+
+
+def _axes_of(axes: "Axes", curve: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    quantity, _, split = curve.partition("_")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if quantity == "accuracy":
+        axes.set_ylabel(f"{split} accuracy (%)")
+        axes.set_ylim(0, 100)
+    else:
+        axes.set_ylabel(f"{split} loss (nats a clip)")
+        axes.set_ylim(bottom=0)
+
+
+def _title(curve: str) -> str:
+    quantity, _, split = curve.partition("_")
+    return f"{split} {quantity}"
+
+
+def plot_run(run: Run, curve: str, path: Path) -> None:
+    """Draw one curve of one run against the epoch; the best epoch on validation is marked."""
+    epochs, values = _points(run, curve)
+    with _figure(path, 6.4, 3.8, fitted=False) as (_, axes):
+        axes.plot(epochs, values, color=COLOURS[0], marker="o" if len(epochs) < 2 else "")
+        best = run.metrics["best_epoch"] if run.metrics else None
+        if best in epochs:
+            value = values[epochs.index(best)]
+            figure = f"{value:.1f} %" if curve.startswith("accuracy") else f"{value:.3f}"
+            axes.plot([best], [value], "o", color=COLOURS[1], label=f"best epoch on validation: {best}, {figure}")
+            axes.legend(loc="best")
+        axes.set_title(f"{run.experiment}, seed {run.seed}: {_title(curve)}")
+        _axes_of(axes, curve)
+
+
+def plot_overlay(rows: Sequence[Row], curve: str, path: Path) -> None:
+    """Draw a curve of every row: the mean over seeds and, as a band, the lowest and highest seed.
+
+    Seeds stop at different epochs, and a mean that loses a seed would jump: it ends with the first seed that
+    stops, and thin lines carry the others on.
+    """
+    width = 6.5 + 0.075 * max(len(row.label) for row in rows)  # room for the legend
+    with _figure(path, width, 4.4, fitted=True) as (_, axes):
+        several = any(len(row.runs) > 1 for row in rows)
+        for i, row in enumerate(rows):
+            look: dict[str, Any] = {
+                "color": COLOURS[i % len(COLOURS)],
+                "linestyle": STYLES[i // len(COLOURS) % len(STYLES)],
+            }
+            curves = [points for run in row.runs if (points := _points(run, curve))[0]]
+            if not curves:
+                continue
+            shared = min(len(epochs) for epochs, _ in curves)
+            epochs = curves[0][0][:shared]
+            seeds = list(zip(*(values[:shared] for _, values in curves), strict=True))
+            label = f"{row.label} ({len(curves)})" if several else row.label
+            means = [statistics.fmean(at) for at in seeds]
+            axes.plot(epochs, means, label=label, linewidth=1.8, marker="o" if shared < 2 else "", **look)
+            if len(curves) > 1:
+                low, high = [min(at) for at in seeds], [max(at) for at in seeds]
+                axes.fill_between(epochs, low, high, color=look["color"], alpha=0.18, linewidth=0)
+            for own_epochs, values in curves:
+                axes.plot(own_epochs[shared - 1 :], values[shared - 1 :], linewidth=0.7, alpha=0.7, **look)
+        seeds_told = "mean of the seeds, band from lowest to highest" if several else "one seed each"
+        axes.set_title(f"{_title(curve)}: {seeds_told}")
+        title = "experiment (seeds)" if several else "experiment"
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, alignment="left")
+        _axes_of(axes, curve)
+
+
+def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None] | None = None) -> list[Path]:
+    """Write every curve of every run and the overlays of all rows; return the files, overlays first."""
+    runs = [run for row in rows for run in row.runs]
+    total = len(CURVES) * (1 + len(runs))
+    written: list[Path] = []
+
+    def done(path: Path) -> None:
+        written.append(path)
+        if report:
+            report(len(written), total)
+
+    for curve in CURVES:
+        plot_overlay(rows, curve, path := directory / f"{curve}.svg")
+        done(path)
+    for run in runs:
+        for curve in CURVES:
+            plot_run(run, curve, path := directory / run.experiment / run.id / f"{curve}.svg")
+            done(path)
+    return written
+
+
+def plot_confusion(evaluation: dict[str, Any], path: Path, title: str = "") -> None:
+    """Draw the confusion matrix of an evaluation: colour is the share of the true word's clips, text the clips.
+
+    The colour follows the square root of the share, else a few mistakes among hundreds of hits would not show.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import PercentFormatter
+    import numpy as np
+
+    classes, counts = evaluation["classes"], np.asarray(evaluation["confusion"])
+    of_word = counts.sum(axis=1, keepdims=True)
+    shares = np.where(of_word > 0, 100 * counts / np.maximum(of_word, 1), np.nan)
+    n = len(classes)
+    side = min(12.0, 2.6 + 0.42 * n)
+    size = 9 if n <= 12 else 5
+    with _figure(path, side + 1.0, side, fitted=True) as (figure, axes):
+        axes.grid(False)
+        mesh = axes.pcolormesh(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), edgecolors="white", linewidth=0.4)
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[i, j] > 40 else "black"
+            axes.text(j + 0.5, i + 0.5, f"{counts[i, j]}", ha="center", va="center", fontsize=size, color=colour)
+        axes.set_xticks(np.arange(n) + 0.5, classes, rotation=90, fontsize=8 if n <= 12 else 7)
+        axes.set_yticks(np.arange(n) + 0.5, classes, fontsize=8 if n <= 12 else 7)
+        axes.tick_params(length=0)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel("predicted word")
+        axes.set_ylabel("true word")
+        what = title or f"{evaluation.get('split', 'one')} split"
+        axes.set_title(f"{what}: accuracy {100 * evaluation['accuracy']:.1f} % of {evaluation['n']:,} clips")
+        bar = figure.colorbar(mesh, ax=axes, shrink=0.7, format=PercentFormatter(decimals=0, symbol=" %"))
+        bar.set_label("share of the true word's clips")
+        bar.outline.set_visible(False)

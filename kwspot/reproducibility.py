@@ -1,0 +1,70 @@
+"""Randomness as an argument, one stream per purpose, and the environment of a run."""
+
+from hashlib import sha256
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+from typing import Any
+
+import torch
+
+from kwspot import __version__
+from kwspot.errors import ConfigError
+
+
+def seed_for(seed: int, *purpose: str | int) -> int:
+    """Derive the seed of one purpose; other purposes do not move it."""
+    digest = sha256(json.dumps([seed, *purpose]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch wants it below 2**63
+
+
+def generator_for(seed: int, *purpose: str | int) -> torch.Generator:
+    """Return the random stream of one purpose."""
+    return torch.Generator().manual_seed(seed_for(seed, *purpose))
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: no such device; write auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch sees no CUDA device here; write --device cpu")
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe what a run is executed with."""
+    return {
+        "kwspot": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU, {os.cpu_count()} cores, {names[0] if names else platform.machine()}"
+
+
+def _commit() -> str | None:
+    """Return the commit of a source checkout; None for an installed package."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

@@ -1,0 +1,239 @@
+"""A corpus that synthesisers speak, in the official layout: the whole path from sound runs without a recording.
+
+    engine says a word -> vocal tract, room, microphone (acoustics) -> DEST/<word>/<speaker>_nohash_0.wav
+
+A speaker is an engine's voice bent to another pitch, pace and length of the vocal tract; its name is chosen so
+that the official hash (corpus.which_split) puts one speaker in ten into validation and one into test. Every
+speaker says every word, each time into another microphone. All is drawn from the seed, one stream a purpose.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+import os
+from pathlib import Path
+import threading
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from kwspot import acoustics
+from kwspot.acoustics import CLIP_LENGTH, SAMPLE_RATE
+from kwspot.corpus import LISTS, NOISE_FOLDER, TEST, TRAIN, VALIDATION, which_split
+from kwspot.errors import ConfigError, KwspotError, MissingPartError
+from kwspot.install import CORPUS, check, claimed, place, read_marker
+from kwspot.labels import WORDS_35
+from kwspot.voices import ENGINES, Engine, Utterance, installed
+
+NOISE_S = 60  # a noise file
+NOISE_RMS = 0.05  # of full scale
+SPOKEN_PEAK = 0.02  # a quieter answer is a breath, not a word
+ENDINGS = (".", ".", "!", "?")  # how a word falls or rises
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody who says every word; `tract`, `pitch` and `pace` are ratios to the engine's own voice."""
+
+    name: str  # 8 hex digits
+    engine: str
+    accent: str
+    tract: float  # of formants: above 1 a shorter vocal tract
+    pitch: float
+    pace: float
+    liveliness: float
+
+
+def stream(*purpose: object) -> np.random.Generator:
+    """Return the random stream of a purpose, the same on every machine."""
+    return np.random.default_rng(int(sha256("/".join(map(str, purpose)).encode()).hexdigest(), 16))
+
+
+def cast(engine: str, n_voices: int, seed: int) -> list[Speaker]:
+    """Draw the speakers of an engine: a tenth of them for validation and for test, two at least if there are ten."""
+    held_out = max(round(n_voices / 10), 2 if n_voices >= 10 else n_voices // 3)
+    splits = [VALIDATION] * held_out + [TEST] * held_out + [TRAIN] * (n_voices - 2 * held_out)
+    return [_speaker(engine, number, seed, split) for number, split in enumerate(splits)]
+
+
+def _speaker(engine: str, number: int, seed: int, split: str) -> Speaker:
+    rng, info = stream("speaker", seed, engine, number), ENGINES[engine]
+    names = (sha256(f"{seed}/{engine}/{number}/{n}".encode()).hexdigest()[:8] for n in count())
+    size = rng.uniform()  # small people have a short vocal tract and a high voice, by and large
+
+    def between(limits: tuple[float, float], at: float) -> float:
+        return float(limits[0] * (limits[1] / limits[0]) ** np.clip(at, -0.1, 1.1))
+
+    return Speaker(
+        name=next(name for name in names if which_split(name) == split),
+        engine=engine,
+        accent=info.accents[rng.integers(len(info.accents))],
+        tract=between(info.tract, size + rng.normal(0, 0.15)),
+        pitch=between(info.pitch, size + rng.normal(0, 0.2)),
+        pace=between(info.pace, rng.uniform()),
+        liveliness=rng.uniform(0.4, 1.7),
+    )
+
+
+def say(speaker: Speaker, word: str, engine: Engine, seed: int) -> np.ndarray:
+    """Let a speaker say a word into a microphone: a clip (16,000,) int16."""
+    rng = stream("clip", seed, speaker.name, word)
+    tract = speaker.tract * rng.lognormal(0, 0.015)
+    waveform, sample_rate = engine.speak(
+        Utterance(
+            word,
+            speaker.accent,
+            # Resampling by the tract changes pitch and pace too; what is asked of the engine makes up for it.
+            pitch=speaker.pitch * rng.lognormal(0, 0.05) / tract,
+            pace=speaker.pace * rng.lognormal(0, 0.08) / tract,
+            liveliness=speaker.liveliness,
+            ending=str(rng.choice(ENDINGS)),
+            seed=int(rng.integers(2**31)),
+        )
+    )
+    if np.abs(waveform).max(initial=0) < SPOKEN_PEAK:
+        raise KwspotError(f"the engine '{speaker.engine}' says nothing for '{word}'; spell the word in another way")
+    return acoustics.record(waveform, sample_rate, tract, rng)
+
+
+def synthesize_corpus(
+    dest: Path,
+    *,
+    n_voices: int = 40,
+    seed: int = 1,
+    engines: Sequence[str] | None = None,
+    words: Sequence[str] = WORDS_35,
+    workers: int = 2,
+    report: Callable[..., None] = lambda done, total, message="": None,
+) -> dict[str, Any]:
+    """Speak a corpus into `dest`, whole or not at all, unless it is there; return its marker.
+
+    `n_voices` an engine, all engines that are installed unless `engines` names some. MissingPartError if none
+    is installed, ConfigError if `dest` holds something else. The bytes depend on the other arguments only,
+    not on `workers`, the number of processes.
+    """
+    versions = _versions(engines)
+    if n_voices < 1 or not words or len(set(words)) < len(words) or not all(map(_names_a_folder, words)):
+        raise ConfigError("a spoken corpus needs at least one voice, and different words that can name a folder")
+    speakers = [speaker for engine in versions for speaker in cast(engine, n_voices, seed)]
+    plan = {"engines": versions, "n_voices": n_voices, "seed": seed, "words": list(words)}
+
+    def fill(folder: Path) -> None:
+        _speak_all(folder, speakers, words, seed, min(workers, os.cpu_count() or 1), report)
+        names = {
+            split: [s.name for s in speakers if which_split(s.name) == split] for split in (TRAIN, *LISTS.values())
+        }
+        for file, split in LISTS.items():
+            listed = sorted(_file(word, name) for word in words for name in names[split])
+            (folder / file).write_text("\n".join(listed), encoding="utf-8")  # no newline at the end, as in the archives
+        _write_noises(folder, [_file(word, name) for word in words for name in names[TRAIN]], stream("noise", seed))
+
+    with claimed(dest, CORPUS):
+        marker = read_marker(dest)
+        if marker and all(marker.get(key) == value for key, value in plan.items()) and check(dest).complete:
+            return marker
+        return place(dest, CORPUS, fill, name="synthetic", source="synthetic", sha256=None, **plan)
+
+
+def _names_a_folder(word: str) -> bool:
+    return word.isprintable() and word[:1].isalnum() and "/" not in word and "\\" not in word
+
+
+def _file(word: str, name: str) -> str:
+    return f"{word}/{name}_nohash_0.wav"
+
+
+def _versions(engines: Sequence[str] | None) -> dict[str, str]:
+    """Return the versions of the engines to use, in the order of the table."""
+    there = installed()
+    if unknown := [name for name in engines or () if name not in ENGINES]:
+        raise ConfigError(f"no engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
+    if missing := [name for name in engines or () if name not in there]:
+        raise MissingPartError(
+            f"the engine '{missing[0]}' is not installed; run: pip install 'kwspot[{ENGINES[missing[0]].extra}]'"
+        )
+    if not there:
+        raise MissingPartError("no speech synthesiser is installed; run: pip install 'kwspot[synth]'")
+    return {name: version for name, version in there.items() if not engines or name in engines}
+
+
+def _speak_all(
+    folder: Path,
+    speakers: Sequence[Speaker],
+    words: Sequence[str],
+    seed: int,
+    workers: int,
+    report: Callable[..., None],
+) -> None:
+    """Write every clip: the engines work in processes of their own, one each for every thread here."""
+    running = _Engines()
+    # A word at a time: the neural engine then runs its network once for many speakers.
+    tasks = [(engine, word) for engine in dict.fromkeys(s.engine for s in speakers) for word in words]
+
+    def speak(engine: str, word: str) -> int:
+        those = [s for s in speakers if s.engine == engine]
+        for speaker in those:
+            clip = say(speaker, word, running[engine], seed)
+            soundfile.write(folder / _file(word, speaker.name), clip, SAMPLE_RATE, "PCM_16")
+        return len(those)
+
+    for word in words:
+        (folder / word).mkdir()
+    done, total = 0, len(speakers) * len(words)
+    with running, ThreadPoolExecutor(workers) as pool:
+        try:
+            report(0, total, "")
+            waiting = {pool.submit(speak, *task): task for task in tasks}
+            for future in as_completed(waiting):
+                done += future.result()
+                report(done, total, " ".join(waiting[future]))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Engines:
+    """Engines by name, started when first asked for, one for each thread; a context manager that ends them."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._all: list[Engine] = []
+
+    def __getitem__(self, name: str) -> Engine:
+        mine: dict[str, Engine] = self._local.__dict__
+        if name not in mine:
+            mine[name] = Engine(name)
+            self._all.append(mine[name])
+        return mine[name]
+
+    def __enter__(self) -> "_Engines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._all:
+            engine.close()
+
+
+def _write_noises(folder: Path, spoken: Sequence[str], rng: np.random.Generator) -> None:
+    """Write the background noises; the babble is of the clips `spoken`."""
+    (folder / NOISE_FOLDER).mkdir()
+    n_samples = NOISE_S * SAMPLE_RATE
+    babble = np.zeros(n_samples)
+    for _ in range(8 * NOISE_S):  # eight at a time
+        clip, _rate = soundfile.read(folder / spoken[int(rng.integers(len(spoken)))])
+        start = int(rng.integers(n_samples - CLIP_LENGTH))
+        babble[start : start + CLIP_LENGTH] += clip / np.sqrt(np.mean(clip**2))
+    swell = 1 + 0.5 * np.sin(2 * np.pi * 0.11 * np.arange(n_samples) / SAMPLE_RATE)
+    noises = {
+        "white_noise": acoustics.noise(rng, n_samples),
+        "pink_noise": acoustics.noise(rng, n_samples, slope=-1),
+        "swelling_brown_noise": swell * acoustics.noise(rng, n_samples, slope=-2),
+        "mains_hum": acoustics.noise(rng, n_samples, slope=-1, hum_db=20),
+        "clicks": acoustics.clicks(rng, n_samples),
+        "babble": babble,
+    }
+    for name, wave in noises.items():
+        wave *= NOISE_RMS / wave.std()
+        soundfile.write(folder / NOISE_FOLDER / f"{name}.wav", acoustics.quantized(wave), SAMPLE_RATE, "PCM_16")

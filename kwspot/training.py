@@ -1,0 +1,178 @@
+"""The training loop. It yields what happened; it writes no file and prints nothing.
+
+Everything random is drawn from (seed, purpose, epoch), and the state holds all that the next step depends on, so
+training that is stopped after any step and continued from its state ends with the same bits (on a CPU, with the
+same number of threads).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+from kwspot.batches import Split
+from kwspot.config import TrainSettings
+from kwspot.evaluation import logits_of, loss_and_accuracy
+from kwspot.reproducibility import generator_for, seed_for
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch came to. Training figures are running means over its steps, so with dropout on."""
+
+    epoch: int  # from 1
+    loss_train: float  # cross-entropy, nats a clip
+    accuracy_train: float  # fraction
+    loss_validation: float
+    accuracy_validation: float
+    lr: float
+    grad_norm: float  # mean over steps, before clipping
+
+
+@dataclass
+class Progress:
+    """How far the current epoch is."""
+
+    epoch: int
+    step: int = 0  # steps done
+    n_seen: int = 0  # clips
+    loss_sum: float = 0.0
+    n_correct: int = 0
+    grad_norm_sum: float = 0.0
+    seconds: float = 0.0  # of training, over all parts of an interrupted epoch
+
+
+class Trainer:
+    """Trains one model on one task; `run` yields a record after each epoch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: TrainSettings,
+        train: Split,
+        validation: Split,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model, self.settings = model, settings
+        self.train_split, self.validation_split = train, validation
+        self.seed, self.device = seed, device
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        self.class_weights = _class_weights(train).to(device) if settings.class_weights else None
+        self.history: list[EpochRecord] = []
+        self.timing: list[dict[str, Any]] = []
+        self.progress = Progress(epoch=1)
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the best validation accuracy, the first of equals."""
+        return max(self.history, key=lambda record: record.accuracy_validation, default=None)
+
+    @property
+    def finished(self) -> str | None:
+        """Why training is over: `patience` or `epochs`; None while it is not."""
+        if self.best and len(self.history) - self.best.epoch >= self.settings.patience:
+            return "patience"
+        return "epochs" if len(self.history) >= self.settings.epochs else None
+
+    def run(self, should_stop: Callable[[], bool], report: Callable[[Progress, int], None]) -> Iterator[EpochRecord]:
+        """Train to the end, yielding each epoch's record; return after the step in which `should_stop` turns true."""
+        while not self.finished:
+            stopped = self._train_epoch(should_stop, report)
+            if stopped:
+                return
+            yield self._end_epoch()
+
+    def _train_epoch(self, should_stop: Callable[[], bool], report: Callable[[Progress, int], None]) -> bool:
+        """Take the steps that the epoch still lacks; say whether it was stopped before its end."""
+        now, batch_size = self.progress, self.settings.batch_size
+        order = torch.randperm(len(self.train_split), generator=generator_for(self.seed, "order", now.epoch))
+        n_steps = self.train_split.n_batches(batch_size)
+        if now.step == 0:
+            torch.manual_seed(seed_for(self.seed, "dropout", now.epoch))
+        self.model.train()
+        started, before = time.perf_counter(), now.seconds
+        for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
+            self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device))
+            now.seconds = before + time.perf_counter() - started
+            report(now, n_steps)
+            if should_stop():
+                return True
+        return False
+
+    def _step(self, features: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor) -> None:
+        self.optimizer.zero_grad()
+        logits = self.model(features, lengths)
+        loss = F.cross_entropy(logits, labels, weight=self.class_weights)
+        loss.backward()
+        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.optimizer.step()
+        now = self.progress
+        now.step += 1
+        now.n_seen += len(labels)
+        now.loss_sum += loss.item() * len(labels)
+        now.n_correct += int((logits.detach().argmax(1) == labels).sum())
+        now.grad_norm_sum += grad_norm.item()
+
+    def _end_epoch(self) -> EpochRecord:
+        now, started = self.progress, time.perf_counter()
+        logits = logits_of(self.model, self.validation_split, self.device)
+        loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)
+        record = EpochRecord(
+            epoch=now.epoch,
+            loss_train=now.loss_sum / now.n_seen,
+            accuracy_train=now.n_correct / now.n_seen,
+            loss_validation=loss,
+            accuracy_validation=accuracy,
+            lr=self.optimizer.param_groups[0]["lr"],
+            grad_norm=now.grad_norm_sum / now.step,
+        )
+        validation_seconds = time.perf_counter() - started
+        self.history.append(record)
+        self.timing.append(
+            {
+                "epoch": now.epoch,
+                "seconds_train": round(now.seconds, 3),
+                "seconds_validation": round(validation_seconds, 3),
+            }
+        )
+        self.progress = Progress(epoch=now.epoch + 1)
+        return record
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on."""
+        cuda = self.device.type == "cuda"
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "progress": asdict(self.progress),
+            "history": [asdict(record) for record in self.history],
+            "timing": self.timing,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        self.progress = Progress(**state["progress"])
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.timing = state["timing"]
+
+
+def _class_weights(split: Split) -> torch.Tensor:
+    """Weigh classes by the inverse of their count, with a mean of 1 over the clips: (n_classes,)."""
+    counts = np.bincount(split.labels)
+    return torch.tensor(len(split) / (len(counts) * counts), dtype=torch.float32)

@@ -1,0 +1,180 @@
+"""The command line: light to start, one line an error, quiet on a closed pipe, documented codes."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from kwspot import __version__, errors
+from kwspot.cli import app
+from toy import SETTINGS, make_cache
+
+HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard")
+COMMANDS = get_command(app).commands
+
+
+def run(*arguments, **options):
+    """Run a command in this process: starting torch anew for each would take minutes."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def start(*arguments):
+    """Start a command as a process of its own."""
+    command = [sys.executable, "-m", "kwspot", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a small corpus of features, as `./data`."""
+    make_cache(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    for name in ("KWSPOT_DATA", "KWSPOT_RUNS", "KWSPOT_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def overrides(*more):
+    return [part for setting in (*SETTINGS, *more) for part in ("-o", setting)]
+
+
+def test_help_imports_nothing_heavy():
+    helps = [["--help"], ["--version"], *[[name, "--help"] for name in COMMANDS]]
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom kwspot.cli import app\n"
+        f"assert all(CliRunner().invoke(app, arguments).exit_code == 0 for arguments in {helps!r})\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_examples_to_copy(name):
+    text = COMMANDS[name].help
+    assert text
+    assert f"kwspot {name}" in text
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_help_fits_80_columns(name):
+    arguments = [name, "--help"] if name else ["--help"]
+    done = run(*arguments, env={"COLUMNS": "80"})
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout.replace("]...", "").replace("}...", "")
+
+
+def test_version():
+    assert run("--version").stdout == f"kwspot {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "lstn"], 2, "no experiment 'lstn'; did you mean 'lstm'?"),
+        (["train", "lstm", "-o", "train.epoch=3"], 2, "lstm.train.epoch: unknown; did you mean 'epochs'?"),
+        (["train", "lstm", "--resume", "--again"], 2, "give one of them"),
+        (["train", "lstm", "--device", "abacus", "--data", "data", *overrides()], 2, "write auto, cpu or cuda"),
+        (["train", "lstm", "--data", "nowhere"], 3, "nowhere: no"),
+        (["train", "lstm", *overrides("task=[left, house]")], 3, "no clips of house"),
+        (["train", "lstm", "--registry", "nowhere.yaml"], 3, "nowhere.yaml: no such registry"),
+        (["eval", "lstm"], 3, "'kwspot train NAME' makes one"),
+        (["compare"], 3, "kwspot train"),
+        (["predict"], 2, "predict needs audio files, or --random"),
+        (["predict", "x.wav"], 3, "kwspot train"),
+        (["featurize", "--data", "nowhere"], 3, "nowhere: no"),
+        (["runs", "show", "nothing"], 3, "nothing"),
+    ],
+)
+def test_error_is_one_line_with_its_code(project, arguments, code, message):
+    done = run(*arguments)
+    assert done.exit_code == code
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_debug_shows_the_traceback(project):
+    assert isinstance(run("--debug", "eval", "lstm").exception, errors.MissingError)
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["train", "lstm", "--nonsense"]])
+def test_usage_error_is_code_2(project, arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_codes_are_the_documented_ones():
+    codes = {
+        errors.KwspotError: 1,
+        errors.ConfigError: 2,
+        errors.MissingError: 3,
+        errors.IntegrityError: 4,
+        errors.MissingPartError: 5,
+    }
+    assert {error: error("x").exit_code for error in codes} == codes
+    assert [errors.StoppedError("x", number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
+
+
+def test_seeds_may_follow_one_another(project):
+    done = run("train", "rnn", "lstm", "--seed", 3, 1, *overrides("train.epochs=1"), "-q")
+    assert done.exit_code == 0, done.stderr
+    ids = [line.split("\t")[0].rsplit("-", 1)[0] for line in done.stdout.splitlines()]
+    assert ids == ["rnn-s3", "rnn-s1", "lstm-s3", "lstm-s1"]
+    assert done.stderr == ""
+
+
+def test_progress_goes_to_stderr_a_line_an_epoch(project):
+    done = run("train", "rnn", *overrides("train.epochs=2"), env={"NO_COLOR": "1"})
+    assert len(done.stdout.splitlines()) == 1
+    lines = [line for line in done.stderr.splitlines() if "epoch" in line]
+    assert len(lines) == 2
+    assert "clips/s" in lines[0]
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_and_names_the_command_that_resumes(project, number, code):
+    arguments = ["train", "lstm", *overrides("train.epochs=500", "train.patience=500")]
+    with start(*arguments) as process:
+        process.stderr.readline()
+        process.send_signal(number)
+        stdout, stderr = process.communicate()
+    assert process.returncode == code
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("error: stopped and saved in runs/lstm-s1-")
+    resuming = last.partition("go on with: ")[2]
+    assert resuming.startswith("kwspot train lstm")
+    assert resuming.endswith("--resume")
+    assert stdout == ""
+    assert "unfinished run; go on with --resume" in run(*arguments).stderr
+
+
+def test_closed_pipe_is_quiet(project):
+    with start("experiments") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_gate_of_eval(project):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    passed = run("eval", "lstm", "--json", "--min-accuracy", 0)
+    assert passed.exit_code == 0
+    assert json.loads(passed.stdout)["n"] == 18
+    failed = run("eval", "lstm", "--json", "--min-accuracy", 1)
+    assert failed.exit_code == 1
+    assert "accuracy below --min-accuracy 1.0: lstm-s1-" in failed.stderr
+
+
+def test_prediction_of_a_random_test_clip(project):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    record = json.loads(run("predict", "--random", "--top", 3, "--json").stdout)
+    assert record["true_word"] in ("left", "right", "up")
+    assert record["path"].startswith(record["true_word"] + "/test")
+    assert record["top"][0] == [record["word"], record["posterior"]]
+    assert sum(posterior for _, posterior in record["top"]) == pytest.approx(1, abs=1e-4)

@@ -1,0 +1,113 @@
+"""The documents say what the program does: commands exist, examples run, numbers and functions are the real ones."""
+
+import importlib
+import os
+from pathlib import Path
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+from kwspot.blocks import read_block
+from kwspot.cli import app
+from kwspot.compare import choose_runs, sort_rows, table_rows
+from kwspot.config import load_registry
+from kwspot.tables import markdown
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PROCESSING = (ROOT / "data_processing.md").read_text("utf-8")
+COMMANDS = get_command(app).commands
+FRONT_END = load_registry()["lstm"].front_end
+
+
+def bash_lines(text):
+    """Return the commands of all ```bash blocks, without their comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name):
+    assert f"kwspot {name}" in README
+
+
+def test_every_command_in_the_readme_exists():
+    named = set(re.findall(r"`?kwspot ([a-z]+)", README))
+    assert named & set(COMMANDS)
+    for line in bash_lines(README):
+        assert line[0] == "kwspot"
+        assert line[1] in COMMANDS
+
+
+def test_walk_through_of_the_readme_runs(tmp_path):
+    """Every command of the blocks under 'Use', as written, one after the other in an empty folder."""
+    use = README[README.index("## Use") : README.index("## Experiments")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KWSPOT_")}
+    outputs = {}
+    for line in bash_lines(use):
+        command = [sys.executable, "-m", "kwspot", *line[1:]]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{shlex.join(line)}: {done.stderr}"
+        outputs[shlex.join(line)] = done.stdout
+    assert set(COMMANDS) == {line[1] for line in bash_lines(use)}
+    assert len(outputs["kwspot train rnn lstm --seed 1 2 -o train.epochs=2"].splitlines()) == 4
+    assert "true word: " in outputs["kwspot predict --random --top 3"]
+    assert len(list((tmp_path / "plots").glob("*/*/accuracy_validation.svg"))) == 4
+
+
+def test_experiments_of_the_readme_are_valid(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "experiments.yaml").write_text(block)
+    assert load_registry(tmp_path / "experiments.yaml")["lstm_wide"].model.hidden_size == 256
+
+
+@pytest.mark.parametrize("name", ["study", "sound", "synthetic"])
+def test_table_of_the_readme_is_the_generated_one(name):
+    rows = sort_rows(table_rows(choose_runs(ROOT / "results" / name)[0]), "val-acc")
+    table, pictures = markdown(rows), re.compile(r"!\[.*?\]\((.*?)\)")
+    block = read_block(ROOT / "README.md", name)
+    assert pictures.sub("", block).strip() == table.strip()
+    assert all((ROOT / path).is_file() for path in pictures.findall(block))
+    assert f"kwspot compare --runs results/{name} " in README
+
+
+def test_results_hold_no_recordings_and_no_weights():
+    endings = {path.suffix for path in (ROOT / "results").rglob("*") if path.is_file()}
+    assert endings <= {".json", ".jsonl"}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bkwspot(?:\.[A-Za-z_]+)+", PROCESSING))))
+def test_function_named_in_data_processing_exists(name):
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+            break
+        except ModuleNotFoundError:
+            continue
+    for part in parts[n:]:
+        found = getattr(found, part)
+
+
+@pytest.mark.parametrize("name", list(type(FRONT_END).model_fields))
+def test_numbers_of_data_processing_are_the_registrys(name):
+    value = getattr(FRONT_END, name)
+    shown = {"sample_rate": "16000 Hz", "clip_ms": "`clip_ms` = 1000", "win_ms": "30 ms = 480 samples"}
+    shown |= {"hop_ms": "10 ms = 160 samples", "f_min": "0 Hz, 4000 Hz", "f_max": "0 Hz, 4000 Hz"}
+    text = shown.get(name, f"| {value} |")
+    assert text in PROCESSING
+    assert f"{value:g}" in text
+
+
+def test_derived_numbers_of_data_processing():
+    assert f"= {FRONT_END.win_length} samples" in PROCESSING
+    assert f"= {FRONT_END.hop_length} samples" in PROCESSING
+    shape = f"({FRONT_END.max_frames}, {FRONT_END.n_mels})"
+    assert f"{shape} float32" in PROCESSING
+    assert f"= {FRONT_END.max_frames * FRONT_END.n_mels * 2:,} bytes" in PROCESSING
+    train = load_registry()["lstm"].train
+    assert f"({train.batch_size}, {FRONT_END.max_frames}, {FRONT_END.n_mels}) float32" in PROCESSING

@@ -1,0 +1,56 @@
+"""Real recordings, where `KWSPOT_REAL_CORPUS` names a corpus folder, `KWSPOT_REAL_FRAMES` one of log-mel frames."""
+
+import os
+from pathlib import Path
+import shutil
+
+import pytest
+
+from kwspot.config import load_experiment
+from kwspot.corpus import read_corpus, which_split
+from kwspot.experiment import evaluate_run, run_experiment
+from kwspot.featurize import featurize
+from kwspot.frames import check_frames, read_frames
+from kwspot.prediction import Predictor
+
+pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
+SPEECH = Path(os.environ.get("KWSPOT_REAL_CORPUS", ""))
+WORDS = ("yes", "no", "left", "stop")
+
+
+def test_official_lists_are_the_speaker_hash():
+    corpus = read_corpus(SPEECH)
+    assert len(corpus.clips) > 12_000
+    assert corpus.n_unnamed == 0
+    assert all(clip.split == which_split(clip.speaker) for clip in corpus.clips)
+
+
+@pytest.mark.skipif("KWSPOT_REAL_FRAMES" not in os.environ, reason="KWSPOT_REAL_FRAMES is not set")
+def test_imported_frames_look_like_ours():
+    front_end = load_experiment("lstm").front_end
+    folder = Path(os.environ["KWSPOT_REAL_FRAMES"])
+    files = (folder / "logmel.npy", folder / "index.tsv")
+    frames = read_frames(*files, front_end, scale=0.1, offset=-14.64)
+    agreement = check_frames(frames, SPEECH, front_end)
+    assert agreement.n_clips > 400
+    assert agreement.correlation > 0.98
+    assert agreement.difference < 0.5
+
+
+def test_path_from_sound(tmp_path):
+    """Four words of real recordings: featurize, train three epochs, evaluate, predict."""
+    for word in WORDS:
+        shutil.copytree(SPEECH / word, tmp_path / "data" / word)
+    experiment = load_experiment("lstm_mended", None, ["task=folder", "train.epochs=3"])
+    cache, made = featurize(tmp_path / "data", experiment.front_end)
+    assert made
+    assert not cache.meta["skipped"]
+    run = run_experiment(experiment, seed=1, data=tmp_path / "data", runs_dir=tmp_path / "runs", device="cpu")
+    evaluation = evaluate_run(run, split="test", data=tmp_path / "data", device="cpu")
+    assert evaluation["n_speakers"] > 50
+    assert evaluation["interval"][0] > 0.5  # chance is 0.25
+    predictor = Predictor(run)
+    cached = predictor.predict_random(tmp_path / "data", 4, lambda n: n // 2)
+    from_file = predictor.predict_file(Path(cached.path), 4)
+    assert from_file.word == cached.word
+    assert from_file.posterior == pytest.approx(cached.posterior, abs=0.01)  # float16 frames against float32
