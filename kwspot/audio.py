@@ -1,14 +1,16 @@
-"""Audio file -> waveform, by soundfile: WAV, FLAC, OGG, MP3, AIFF and what else libsndfile reads.
+"""Audio file -> waveform -> clip: soundfile reads (WAV, FLAC, OGG, MP3, AIFF, …), soxr resamples.
 
-waveform  (n_samples,)  float32 in [-1, 1], mono, at the file's own sample rate
+waveform  (n_samples,)  float32 in [-1, 1], mono; as read at the file's own sample rate, as a clip at the model's
 
 What a file needs to become that is done and named (`downmixed from 2 channels`); what is not audio, or not
-whole, is refused with the reason. torchaudio's own reader needs ffmpeg since 2.9, so it is not used.
+whole, is refused with the reason. Training and spotting read with these functions, and neither needs torch for it:
+torchaudio's reader needs ffmpeg since 2.9, and its resampler is torch.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 import re
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header beyond them is damage
 LOUDEST = 10.0  # times full scale; floats beyond it are integers that nobody scaled
 STREAMED = 0x7FFF_0000  # a length written by programs that could not know it; not a promise
 WHOLE = 0.99  # of the promised samples must be there
+MARGIN_S = 0.1  # read on both sides of a crop, so that the resampling filter does not feel its ends
+
+STDIN = Path("-")  # stands for a stream in messages
 
 
 class AudioError(IntegrityError):
@@ -41,15 +46,33 @@ class Decoded:
     conversions: tuple[str, ...] = ()
 
 
-def read_waveform(path: Path, longest_s: float | None = None, start_s: float | None = None) -> Decoded:
-    """Read a file at its own sample rate; of one longer than `longest_s` seconds only that much.
+class ClipFormat(Protocol):
+    """What a model takes for a clip: FrontEnd and Spotter have it."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def clip_length(self) -> int:
+        """Samples of a whole clip."""
+
+    @property
+    def win_length(self) -> int:
+        """Samples of one window, the least there can be."""
+
+
+def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start_s: float | None = None) -> Decoded:
+    """Read a file, or a stream that can seek, at its own sample rate; of a longer one only `longest_s` seconds.
 
     The part read lies in the centre, or begins at `start_s`. A missing file: MissingError; a file that is no
     usable audio: AudioError.
     """
-    _check_readable(path)
+    path = source if isinstance(source, Path) else STDIN
+    if isinstance(source, Path):
+        _check_readable(source)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             rate, n_samples = file.samplerate, file.frames
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
                 raise AudioError(path, f"damaged: a sample rate of {rate} Hz")
@@ -78,6 +101,33 @@ def duration_s(path: Path) -> float:
     except soundfile.SoundFileError as error:
         raise AudioError(path, "no readable audio") from error
     return float(info.frames / info.samplerate)
+
+
+def resample(waveform: Waveform, old_rate: int, new_rate: int) -> Waveform:
+    """Change the sample rate of a waveform (n_samples,), band-limited; equal rates return it as it is."""
+    if old_rate == new_rate:
+        return waveform
+    import soxr
+
+    resampled: Waveform = soxr.resample(waveform, old_rate, new_rate)
+    return resampled.clip(-1, 1)  # the filter overshoots at full scale
+
+
+def read_clip(source: Path | BinaryIO, clip: ClipFormat) -> Decoded:
+    """Read a file as a clip: mono, at the clip's rate, cropped to its centre, one window at least."""
+    decoded = read_waveform(source, longest_s=clip.clip_length / clip.sample_rate + 2 * MARGIN_S)
+    return fit_clip(decoded, clip)
+
+
+def fit_clip(decoded: Decoded, clip: ClipFormat) -> Decoded:
+    """Bring a waveform to the rate and the length of a clip; what was done is added to its conversions."""
+    conversions = list(decoded.conversions)
+    waveform = decoded.waveform
+    if decoded.sample_rate != clip.sample_rate:
+        waveform = resample(waveform, decoded.sample_rate, clip.sample_rate)
+        conversions.append(f"resampled from {decoded.sample_rate} Hz")
+    waveform, fitted = fit_length(waveform, clip.clip_length, clip.win_length)
+    return Decoded(waveform, clip.sample_rate, (*conversions, *fitted))
 
 
 def fit_length(waveform: Waveform, clip_length: int, win_length: int) -> tuple[Waveform, tuple[str, ...]]:

@@ -219,12 +219,14 @@ def read_corpus(data: Path) -> Corpus:
 
 
 def silence_clips(corpus: Corpus) -> list[Clip]:
-    """Plan the `silence` of a corpus with noise files: per split, 10 % of its clips, as TensorFlow does."""
-    if not corpus.noise:
-        return []
-    n_clips = Counter(clip.split for clip in corpus.clips)
+    """Plan the `silence` of a corpus with noise files; without any there is none."""
+    return plan_silence(Counter(clip.split for clip in corpus.clips)) if corpus.noise else []
+
+
+def plan_silence(n_clips: Mapping[str, int]) -> list[Clip]:
+    """Name the clips of `silence`: in each split a tenth of its clips, as TensorFlow has it."""
     return [
         Clip(f"{SILENCE_FOLDER}/{split}-{i}", SILENCE, SILENCE, split)
         for split in (TRAIN, VALIDATION, TEST)
-        for i in range(math.ceil(n_clips[split] / 10))
+        for i in range(math.ceil(n_clips.get(split, 0) / 10))
     ]

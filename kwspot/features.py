@@ -1,4 +1,4 @@
-"""Waveform -> log-mel frames, and resampling. The only module that imports torchaudio.
+"""Waveform -> log-mel frames. The only module that imports torchaudio.
 
 waveform  (batch, n_samples)         float32 in [-1, 1], mono, at the front end's sample rate
 features  (batch, n_frames, n_mels)  float32, natural log of (mel power + log_offset)
@@ -10,10 +10,8 @@ wholly inside the clip, so one second has 98 frames: frame i covers samples [i *
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 import math
-from pathlib import Path
 import warnings
 
 import numpy as np
@@ -22,16 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchaudio.functional import melscale_fbanks
-from torchaudio.transforms import MelScale, Resample, Spectrogram
+from torchaudio.transforms import MelScale, Spectrogram
 
-from kwspot.audio import Decoded, Waveform, fit_length, read_waveform
+from kwspot.audio import Waveform
 from kwspot.config import FrontEnd
 from kwspot.errors import ConfigError
-
-# The resampling filter holds new_rate * old_rate / gcd^2 numbers: 7e8 of them for 44101 -> 16000 Hz, unless the
-# ratio is rounded. Every usual pair of rates fits exactly; others move by less than 0.1 %, unheard.
-MOST_PHASES = 640
-MARGIN_S = 0.1  # read on both sides of a crop, so that the resampling filter does not feel its ends
 
 
 class LogMel(nn.Module):
@@ -117,31 +110,3 @@ def log_mel_frames(waveforms: Sequence[Waveform], front_end: FrontEnd) -> NDArra
     for clip_frames, waveform in zip(frames, waveforms, strict=True):
         clip_frames[front_end.n_frames(len(waveform)) :] = math.log(front_end.log_offset)
     return frames
-
-
-@lru_cache(maxsize=8)
-def _resampler(old: int, new: int) -> Resample:
-    return Resample(old, new)
-
-
-def resample(waveform: Waveform, old_rate: int, new_rate: int) -> Waveform:
-    """Change the sample rate of a waveform (n_samples,), band-limited; equal rates return it as it is."""
-    if old_rate == new_rate:
-        return waveform
-    ratio = Fraction(old_rate, new_rate).limit_denominator(MOST_PHASES)
-    resampler = _resampler(ratio.numerator, ratio.denominator)
-    resampled: Waveform = resampler(torch.from_numpy(waveform)).numpy()
-    return resampled.clip(-1, 1)  # the filter overshoots at full scale
-
-
-def read_clip(path: Path, front_end: FrontEnd) -> Decoded:
-    """Read a file as a clip: mono, at the front end's rate, cropped to its centre, one window at least."""
-    clip_s = front_end.clip_length / front_end.sample_rate
-    decoded = read_waveform(path, longest_s=clip_s + 2 * MARGIN_S)
-    conversions = list(decoded.conversions)
-    waveform = decoded.waveform
-    if decoded.sample_rate != front_end.sample_rate:
-        waveform = resample(waveform, decoded.sample_rate, front_end.sample_rate)
-        conversions.append(f"resampled from {decoded.sample_rate} Hz")
-    waveform, fitted = fit_length(waveform, front_end.clip_length, front_end.win_length)
-    return Decoded(waveform, front_end.sample_rate, (*conversions, *fitted))

@@ -4,10 +4,12 @@
     INDEX.tsv    a heading, then a line a clip: word, name, speaker, split [, n_frames]
 
 The front end that made the frames is declared by an experiment of the registry; `check_frames` compares them with
-features computed here from recordings of the same names.
+features computed here from recordings of the same names. The class `silence` needs rows of its own: they are made of
+noise recordings, as for a corpus of recordings.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 import csv
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from kwspot.audio import duration_s, read_clip
 from kwspot.cache import CachedClip, FeatureCache, cache_folder, opened_writer, read_cache
 from kwspot.config import FrontEnd
-from kwspot.corpus import IMPORTED, STATE, TEST, TEST12, TRAIN, VALIDATION
+from kwspot.corpus import IMPORTED, STATE, TEST, TEST12, TRAIN, VALIDATION, Clip, plan_silence
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.features import LogMel, read_clip
+from kwspot.features import LogMel, log_mel_frames
 from kwspot.files import digest_of, sha256_of_file, write_json
+from kwspot.shards import silence_waveform
 
 SPLITS = {"training": TRAIN, "testing": TEST, **{name: name for name in (TRAIN, VALIDATION, TEST, TEST12)}}
 COLUMNS = ("word", "name", "speaker", "split")
@@ -38,7 +42,8 @@ class Frames:
     scale: float
     offset: float
     name: str
-    digest: str  # of both files, scale and offset
+    digest: str  # of both files, scale, offset and noise
+    noise: tuple[Path, ...] = ()  # recordings that `silence` is made of
 
     def log_mel(self, rows: slice | np.ndarray | int, front_end: FrontEnd) -> np.ndarray:
         """Return ln(mel power + log_offset) of some rows, float32, as features.py would compute it."""
@@ -47,8 +52,19 @@ class Frames:
             return np.logaddexp(log_power, np.float32(np.log(front_end.log_offset)))
 
 
-def read_frames(frames: Path, index: Path, front_end: FrontEnd, *, scale: float = 1.0, offset: float = 0.0) -> Frames:
-    """Open frames and index and check that they fit each other and the declared front end."""
+def read_frames(
+    frames: Path,
+    index: Path,
+    front_end: FrontEnd,
+    *,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    noise: Path | None = None,
+) -> Frames:
+    """Open frames and index and check that they fit each other and the declared front end.
+
+    `noise` is a folder of recordings; with it, a tenth of every split is added as clips of `silence`.
+    """
     for path in (frames, index):
         if not path.is_file():
             raise MissingError(f"{path}: no such file; --from-frames needs FRAMES.npy and INDEX.tsv")
@@ -65,8 +81,11 @@ def read_frames(frames: Path, index: Path, front_end: FrontEnd, *, scale: float 
     clips = _read_index(index, front_end.max_frames)
     if len(clips) != len(values):
         raise IntegrityError(f"{index}: {len(clips)} clips, but {frames} has frames of {len(values)}")
-    digest = digest_of([sha256_of_file(frames), sha256_of_file(index), scale, offset])
-    return Frames(values, clips, scale, offset, frames.stem, digest)
+    recordings = tuple(sorted(noise.glob("*.wav"))) if noise else ()
+    if noise and not recordings:
+        raise MissingError(f"{noise}: no .wav files; --noise needs a folder of noise recordings")
+    deciding = [sha256_of_file(frames), sha256_of_file(index), scale, offset, *map(sha256_of_file, recordings)]
+    return Frames(values, clips, scale, offset, frames.stem, digest_of(deciding), recordings)
 
 
 def _read_index(path: Path, max_frames: int) -> list[CachedClip]:
@@ -109,16 +128,31 @@ def import_frames(
 
 
 def _write_cache(frames: Frames, folder: Path, front_end: FrontEnd, report: Callable[[int, int], None]) -> FeatureCache:
-    with opened_writer(folder, front_end, len(frames.clips)) as writer:
+    silence = plan_silence(Counter(clip.split for clip in frames.clips)) if frames.noise else []
+    n_imported, n_rows = len(frames.clips), len(frames.clips) + len(silence)
+    with opened_writer(folder, front_end, n_rows) as writer:
         for shard in range(writer.n_shards):
             if not writer.shard_is_done(shard):
                 rows = writer.rows_of(shard)
                 values = frames.log_mel(slice(rows.start, rows.stop), front_end)
                 _require_finite(values, frames.clips[rows.start : rows.stop])
+                planned = silence[max(0, rows.start - n_imported) : max(0, rows.stop - n_imported)]
+                if planned:
+                    values = np.concatenate([values, _silence_frames(planned, frames.noise, front_end)])
                 writer.finish_shard(shard, values)
             report(shard + 1, writer.n_shards)
         meta = {"source": "frames", "name": frames.name, "corpus_digest": frames.digest, "skipped": []}
-        return writer.finish(frames.clips, {**meta, "scale": frames.scale, "offset": frames.offset})
+        added = [
+            CachedClip(n_imported + i, clip.name, clip.word, clip.speaker, clip.split, front_end.max_frames)
+            for i, clip in enumerate(silence)
+        ]
+        return writer.finish([*frames.clips, *added], {**meta, "scale": frames.scale, "offset": frames.offset})
+
+
+def _silence_frames(planned: Sequence[Clip], noise: Sequence[Path], front_end: FrontEnd) -> np.ndarray:
+    recordings = [(path.name, duration_s(path)) for path in noise]
+    waveforms = [silence_waveform(noise[0].parent, clip, recordings, front_end) for clip in planned]
+    return log_mel_frames(waveforms, front_end)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from threading import Thread
 
 import numpy as np
 
-from kwspot.audio import AudioError, Waveform, read_waveform
+from kwspot.audio import AudioError, Waveform, read_clip, read_waveform, resample
 from kwspot.cache import CacheWriter, silence_value
 from kwspot.config import FrontEnd
 from kwspot.corpus import SILENCE_FOLDER, TRAIN, VALIDATION, Clip
@@ -59,7 +59,7 @@ def start_worker() -> None:
 
 def compute_shard(shard: Shard) -> None:
     """Read the clips of a shard, compute their frames and finish the shard in the cache."""
-    from kwspot.features import log_mel_frames, read_clip  # torch: 0.3 GB that the parent can do without
+    from kwspot.features import log_mel_frames  # torch: 0.3 GB that the parent can do without
 
     writer, front_end = shard.writer, shard.writer.front_end
     shape = (len(shard.clips), front_end.max_frames, front_end.n_mels)
@@ -93,8 +93,6 @@ def compute_shard(shard: Shard) -> None:
 
 def silence_waveform(data: Path, clip: Clip, noise: Sequence[tuple[str, float]], front_end: FrontEnd) -> Waveform:
     """Make a clip of silence: zeros for the test split, else a piece of noise; decided by the clip's name."""
-    from kwspot.features import resample
-
     n_samples = front_end.clip_length
     if clip.split not in NOISE_SPANS:
         return np.zeros(n_samples, dtype=np.float32)

@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from kwspot.audio import AudioError, duration_s, fit_length, read_waveform
+from kwspot.audio import AudioError, duration_s, fit_length, read_clip, read_waveform, resample
+from kwspot.config import FrontEnd
 from kwspot.errors import IntegrityError, MissingError
 from sounds import RATE, tone, write_sound
 
 HUM = tone(440)
+CLIP = FrontEnd()
 
 
 @pytest.mark.parametrize(
@@ -169,3 +171,50 @@ def test_fit_length(n_samples, expected, said):
 def test_reading_files_and_caches_needs_no_torch():
     code = "import sys, kwspot.audio, kwspot.featurize; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_010, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_keeps_a_tone_and_its_length(rate):
+    resampled = resample(tone(1000, rate=rate), rate, RATE)
+    assert len(resampled) == pytest.approx(RATE, rel=1e-3)
+    spectrum = np.abs(np.fft.rfft(resampled * np.hanning(len(resampled))))
+    assert spectrum.argmax() * RATE / len(resampled) == pytest.approx(1000, abs=2)
+    assert np.abs(resampled[1000:-1000]).max() == pytest.approx(0.3, rel=0.02)
+
+
+def test_resampling_removes_what_the_new_rate_cannot_hold():
+    high = resample(tone(11_000, rate=44_100), 44_100, RATE)
+    assert np.abs(high[1000:-1000]).max() < 0.01 * 0.3
+
+
+def test_an_odd_rate_needs_no_huge_filter():
+    resampled = resample(tone(1000, rate=44_101), 44_101, RATE)  # the exact filter would hold 7e8 numbers
+    assert len(resampled) == pytest.approx(RATE, abs=16)
+
+
+def test_equal_rates_change_nothing():
+    waveform = tone(440)
+    assert resample(waveform, RATE, RATE) is waveform
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "n_channels", "n_samples", "said"),
+    [
+        (1.0, 16_000, 1, 16_000, []),
+        (0.5, 16_000, 1, 8_000, []),
+        (0.01, 16_000, 1, 480, ["padded to one window"]),
+        (3.0, 16_000, 1, 16_000, ["cropped to the centre"]),
+        (1.0, 44_100, 2, 16_000, ["downmixed from 2 channels", "resampled from 44100 Hz"]),
+        (9.0, 8_000, 1, 16_000, ["resampled from 8000 Hz", "cropped to the centre"]),
+    ],
+)
+def test_read_clip_says_what_it_did(tmp_path, seconds, rate, n_channels, n_samples, said):
+    channels = np.repeat(tone(440, seconds, rate)[:, None], n_channels, axis=1)
+    decoded = read_clip(write_sound(tmp_path / "a.wav", channels, rate), CLIP)
+    assert (len(decoded.waveform), decoded.sample_rate, list(decoded.conversions)) == (n_samples, RATE, said)
+
+
+def test_a_long_clip_keeps_its_centre(tmp_path):
+    waveform = np.concatenate([tone(500), tone(1500), tone(3000)])
+    decoded = read_clip(write_sound(tmp_path / "a.wav", waveform), CLIP)
+    np.testing.assert_allclose(decoded.waveform, tone(1500), atol=1e-4)

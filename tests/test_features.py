@@ -9,8 +9,8 @@ from torchaudio.transforms import MelSpectrogram
 
 from kwspot.config import FrontEnd, load_registry
 from kwspot.errors import ConfigError
-from kwspot.features import LogMel, log_mel_frames, mel_bands, read_clip, resample
-from sounds import RATE, tone, write_sound
+from kwspot.features import LogMel, log_mel_frames, mel_bands
+from sounds import RATE, tone
 
 DEFAULT = FrontEnd()
 FRONT_ENDS = {
@@ -146,50 +146,3 @@ def test_settings_that_cannot_be_computed_are_refused(change, message):
 def test_every_front_end_of_the_registry_can_be_computed():
     for front_end in {experiment.front_end for experiment in load_registry().values()}:
         LogMel(front_end)
-
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_010, 22_050, 44_100, 48_000, 96_000])
-def test_resampling_keeps_a_tone_and_its_length(rate):
-    resampled = resample(tone(1000, rate=rate), rate, RATE)
-    assert len(resampled) == pytest.approx(RATE, rel=1e-3)
-    spectrum = np.abs(np.fft.rfft(resampled * np.hanning(len(resampled))))
-    assert spectrum.argmax() * RATE / len(resampled) == pytest.approx(1000, abs=2)
-    assert np.abs(resampled[1000:-1000]).max() == pytest.approx(0.3, rel=0.02)
-
-
-def test_resampling_removes_what_the_new_rate_cannot_hold():
-    high = resample(tone(11_000, rate=44_100), 44_100, RATE)
-    assert np.abs(high[1000:-1000]).max() < 0.01 * 0.3
-
-
-def test_an_odd_rate_needs_no_huge_filter():
-    resampled = resample(tone(1000, rate=44_101), 44_101, RATE)  # the exact filter would hold 7e8 numbers
-    assert len(resampled) == pytest.approx(RATE, abs=16)
-
-
-def test_equal_rates_change_nothing():
-    waveform = noise(1000)
-    assert resample(waveform, RATE, RATE) is waveform
-
-
-@pytest.mark.parametrize(
-    ("seconds", "rate", "n_channels", "n_samples", "said"),
-    [
-        (1.0, 16_000, 1, 16_000, []),
-        (0.5, 16_000, 1, 8_000, []),
-        (0.01, 16_000, 1, 480, ["padded to one window"]),
-        (3.0, 16_000, 1, 16_000, ["cropped to the centre"]),
-        (1.0, 44_100, 2, 16_000, ["downmixed from 2 channels", "resampled from 44100 Hz"]),
-        (9.0, 8_000, 1, 16_000, ["resampled from 8000 Hz", "cropped to the centre"]),
-    ],
-)
-def test_read_clip_says_what_it_did(tmp_path, seconds, rate, n_channels, n_samples, said):
-    channels = np.repeat(tone(440, seconds, rate)[:, None], n_channels, axis=1)
-    decoded = read_clip(write_sound(tmp_path / "a.wav", channels, rate), DEFAULT)
-    assert (len(decoded.waveform), decoded.sample_rate, list(decoded.conversions)) == (n_samples, RATE, said)
-
-
-def test_a_long_clip_keeps_its_centre(tmp_path):
-    waveform = np.concatenate([tone(500), tone(1500), tone(3000)])
-    decoded = read_clip(write_sound(tmp_path / "a.wav", waveform), DEFAULT)
-    np.testing.assert_allclose(decoded.waveform, tone(1500), atol=1e-4)

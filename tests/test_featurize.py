@@ -14,12 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from kwspot import featurize as featurize_module
+from kwspot.audio import read_clip
 from kwspot.cache import open_cache
 from kwspot.cli import app
 from kwspot.config import FrontEnd
 from kwspot.corpus import TEST, TRAIN, VALIDATION, read_corpus
 from kwspot.errors import IntegrityError, KwspotError, MissingError
-from kwspot.features import log_mel_frames, read_clip
+from kwspot.features import log_mel_frames
 from kwspot.featurize import featurize, summary
 from kwspot.files import write_json
 from sounds import RATE, make_corpus, tone, write_noise, write_sound

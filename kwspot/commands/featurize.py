@@ -11,6 +11,7 @@ from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
     from kwspot.config import FrontEnd
+    from kwspot.frames import Frames
 
 
 def featurize(
@@ -32,6 +33,9 @@ def featurize(
     offset: Annotated[float, typer.Option(help="With --from-frames: see --scale.")] = 0.0,
     check: Annotated[
         Path | None, typer.Option(help="With --from-frames: compare them with recordings of the same names here.")
+    ] = None,
+    noise: Annotated[
+        Path | None, typer.Option(help="With --from-frames: a folder of noise recordings, for the class 'silence'.")
     ] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
@@ -61,7 +65,10 @@ def featurize(
     if from_frames:
         if len(front_ends) > 1:
             raise ConfigError("--from-frames: name one experiment, whose front end made the frames")
-        _import(from_frames, front_ends[0], scale, offset, check, data, quiet)
+        from kwspot.frames import read_frames
+
+        frames = read_frames(*from_frames, front_ends[0], scale=scale, offset=offset, noise=noise)
+        _import(frames, front_ends[0], check, data, quiet)
         return
     n_skipped = 0
     for front_end in front_ends:
@@ -78,18 +85,9 @@ def featurize(
         raise KwspotError(f"{data}: {n_skipped} skipped, which --strict does not allow")
 
 
-def _import(
-    files: tuple[Path, Path],
-    front_end: "FrontEnd",
-    scale: float,
-    offset: float,
-    recordings: Path | None,
-    data: Path,
-    quiet: bool,
-) -> None:
-    from kwspot.frames import check_frames, import_frames, read_frames
+def _import(frames: "Frames", front_end: "FrontEnd", recordings: Path | None, data: Path, quiet: bool) -> None:
+    from kwspot.frames import check_frames, import_frames
 
-    frames = read_frames(*files, front_end, scale=scale, offset=offset)
     if recordings:
         agreement = check_frames(frames, recordings, front_end)
         console.note(
