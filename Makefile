@@ -40,13 +40,13 @@ demo: $(VENV)/demo-installed
 	@echo "== 5 of 6: the comparison, and its learning curves"
 	$(BIN)/kwspot compare --plots demo/plots
 	@echo "== 6 of 6: three clips"
-	@for i in 1 2 3; do $(BIN)/kwspot predict --random --top 3 || exit; done
+	@for i in 1 2 3; do $(BIN)/kwspot predict --random --top 3 --model lstm_mended || exit; done
 	@echo
 	@echo "Done. The per-word figures are in demo/eval.txt, the learning curves in demo/plots (open the .svg files)."
 	@echo "The voices are synthetic and the training was short: the numbers say that everything works, no more."
 	@echo "What to do next:"
 	@echo "  . $(BIN)/activate                     # then 'kwspot' is a command; 'kwspot --help' lists all"
-	@echo "  kwspot predict my-recording.wav --runs demo/runs"
+	@echo "  kwspot predict my-recording.wav       # with the bundled model, which learned from real recordings"
 	@echo "  kwspot download && kwspot featurize   # the real recordings: 2.4 GB of Speech Commands"
 	@echo "  kwspot train lstm --seed 1 2 3        # the study on them; 'kwspot experiments' lists what there is"
 

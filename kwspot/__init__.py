@@ -1,3 +1,25 @@
-"""Keyword spotting with small recurrent models: train them, compare them, ship them."""
+"""kwspot trains, compares and ships small recurrent keyword spotters.
+
+from kwspot import Spotter
+
+Spotter.load().predict_file("yes.wav").word
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kwspot.spotter import Prediction as Prediction
+    from kwspot.spotter import Spotter as Spotter
+    from kwspot.spotter import Stream as Stream
 
 __version__ = "0.1.0"
+__all__ = ["Prediction", "Spotter", "Stream", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the spotter when it is first asked for: `kwspot --help` can do without onnxruntime."""
+    if name in ("Prediction", "Spotter", "Stream"):
+        from kwspot import spotter
+
+        return getattr(spotter, name)
+    raise AttributeError(f"module 'kwspot' has no attribute '{name}'")

@@ -8,6 +8,7 @@ torchaudio's reader needs ffmpeg since 2.9, and its resampler is torch.
 """
 
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import re
 from typing import BinaryIO, Protocol
@@ -72,7 +73,7 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
     if isinstance(source, Path):
         _check_readable(source)
     try:
-        with soundfile.SoundFile(source) as file:
+        with soundfile.SoundFile(_decoder_name(source) if isinstance(source, Path) else source) as file:
             rate, n_samples = file.samplerate, file.frames
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
                 raise AudioError(path, f"damaged: a sample rate of {rate} Hz")
@@ -97,7 +98,7 @@ def duration_s(path: Path) -> float:
     """Return the length of a file in seconds, from its header."""
     _check_readable(path)
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(_decoder_name(path))
     except soundfile.SoundFileError as error:
         raise AudioError(path, "no readable audio") from error
     return float(info.frames / info.samplerate)
@@ -139,6 +140,11 @@ def fit_length(waveform: Waveform, clip_length: int, win_length: int) -> tuple[W
     if n_samples < win_length:
         return np.pad(waveform, (0, win_length - n_samples)), ("padded to one window",)
     return waveform, ()
+
+
+def _decoder_name(path: Path) -> str | bytes:
+    """Name a file for libsndfile, as bytes where names are: they need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _check_readable(path: Path) -> None:

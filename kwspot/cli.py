@@ -19,9 +19,12 @@ from kwspot.commands.doctor import doctor
 from kwspot.commands.download import download
 from kwspot.commands.eval import eval_
 from kwspot.commands.experiments import experiments
+from kwspot.commands.export import export
 from kwspot.commands.featurize import featurize
+from kwspot.commands.models import models
 from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
+from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.errors import KwspotError
 
@@ -85,7 +88,10 @@ def root(
     """
 
 
-for command in (download, featurize, train, eval_, compare, predict, experiments, doctor):
+COMMANDS = (
+    download, featurize, train, eval_, compare, predict, models, export, experiments, tensorboard, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)
 app.add_typer(runs, name="runs")
 

@@ -205,6 +205,7 @@ def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
 def remarks(rows: Iterable[Row]) -> list[str]:
     """Say what the column of test accuracies does not: seeds missing, and what other corpora gave."""
     said = []
+    elsewhere: dict[str, list[str]] = {}
     for row in rows:
         figure = row.figures["accuracy_test"]
         if figure is not None and figure.n < len(row.runs):
@@ -214,8 +215,8 @@ def remarks(rows: Iterable[Row]) -> list[str]:
             found = [run.evaluations[key] for run in row.runs if key in run.evaluations]
             mean = statistics.fmean(evaluation["accuracy"] for evaluation in found)
             clips = f"{found[0]['n']:,} {found[0]['split']} clips of {found[0]['corpus']['name']}"
-            said.append(f"on other recordings {row.label} is right on {100 * mean:.1f} % of {clips}")
-    return said
+            elsewhere.setdefault(clips, []).append(f"{row.label} {100 * mean:.1f} %")
+    return said + [f"on other recordings, {clips}: {', '.join(each)}" for clips, each in elsewhere.items()]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

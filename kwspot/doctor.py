@@ -22,7 +22,10 @@ from kwspot.errors import IntegrityError, KwspotError, MissingError
 OK, WARN, FAIL = "ok", "warn", "fail"
 SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
 PAIR = f"pip install 'torch=={SERIES}.*' 'torchaudio=={SERIES}.*'"
-PARTS = ("numpy", "soundfile", "typer", "rich", "pyyaml", "pydantic", "tensorboard", "matplotlib")
+PARTS = (
+    "numpy", "soundfile", "soxr", "onnx", "onnxruntime", "spox", "typer", "rich", "pyyaml", "pydantic", "tensorboard",
+    "matplotlib",
+)  # fmt: skip
 CORPUS_BYTES = 6e9  # archive and recordings of Speech Commands v0.02 together
 ROOM_BYTES = 2e8  # less than this is not enough to work with
 PROBE = """

@@ -175,12 +175,17 @@ def band_statistics(split: Split, piece: int = 4096) -> tuple[torch.Tensor, torc
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 
+def load_settings(run: runs.Run) -> Experiment:
+    """Return the experiment as the run recorded it."""
+    return Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])
+
+
 def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel, Experiment]:
     """Build the model of a run with the weights of its best epoch."""
     weights = run.path / runs.BEST
     if not weights.is_file():
         raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
-    experiment = Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])
+    experiment = load_settings(run)
     model = build_model(experiment.model, experiment.front_end.n_mels, len(run.record["classes"]))
     model.load_state_dict(_load(weights, device))
     return model.to(device).eval(), experiment

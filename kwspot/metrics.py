@@ -17,6 +17,7 @@ from kwspot.errors import KwspotError, MissingError
 
 CONFIDENCE = 0.95
 MOST_CONFUSED = 20  # pairs listed; the confusion matrix holds them all
+PRECISIONS = (0.95, 0.99)  # of the decisions above an operating threshold
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -140,3 +141,22 @@ def measure(
         "per_class": _per_class(confusion, classes),
         "confused": _confused(confusion, classes),
     }
+
+
+def operating_thresholds(logits: ArrayLike, labels: ArrayLike) -> dict[str, float | None]:
+    """Find the lowest posterior from which on 95 % and 99 % of the decisions are right.
+
+    `{"precision_0.95": 0.61, "precision_0.99": 0.93}`; null where no posterior is high enough.
+    """
+    scores = np.asarray(logits, np.float64)
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    posteriors = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
+    correct = scores.argmax(axis=1) == np.asarray(labels)
+    falling = np.argsort(-posteriors, kind="stable")
+    precision = np.cumsum(correct[falling]) / np.arange(1, len(falling) + 1)
+    thresholds: dict[str, float | None] = {}
+    for wanted in PRECISIONS:
+        reached = np.flatnonzero(precision >= wanted)
+        lowest = round(float(posteriors[falling[reached[-1]]]), 4) if len(reached) else None
+        thresholds[f"precision_{wanted}"] = lowest
+    return thresholds

@@ -1,72 +1,94 @@
-"""A clip to its word: a finished run applied to one audio file, or to a clip of the corpus.
+"""Many sounds -> their predictions, in order, in constant memory: files are read ahead while the model works.
 
-    file -> waveform (n_samples,) -> features (1, n_frames, n_mels) -> posteriors (n_classes,)
-
-The features are those of training: the same function of features.py, with the front end the run recorded.
+A reading thread walks the sources; its workers decode and resample. What is ready when the model is free goes
+through it as one batch, so a slow source is answered at once and a fast one in batches.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+import os
+from queue import Full, Queue
+from threading import Event, Thread
 
-import numpy as np
-import torch
+from kwspot.audio import Waveform
+from kwspot.errors import KwspotError
+from kwspot.sources import Source
+from kwspot.spotter import Prediction, Spotter
 
-from kwspot.batches import resolve_task, select
-from kwspot.cache import open_cache
-from kwspot.corpus import TEST
-from kwspot.experiment import load_model
-from kwspot.features import LogMel, read_clip
-from kwspot.runs import Run
+READ_AHEAD = 64  # sounds
+BATCH = 32
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """The words of a clip by falling posterior, and the true word where it is known."""
-
-    path: str
-    top: tuple[tuple[str, float], ...]
-    true_word: str | None = None
-
-    @property
-    def word(self) -> str:
-        """The most likely word."""
-        return self.top[0][0]
-
-    @property
-    def posterior(self) -> float:
-        """Its posterior, 0 to 1."""
-        return self.top[0][1]
+Reading = tuple[Source, Future[Waveform]]
 
 
-class Predictor:
-    """The best epoch of a run, ready to predict on the CPU."""
+def predict_all(
+    spotter: Spotter, sources: Iterable[Source], n_top: int = 1
+) -> Iterator[tuple[Source, Prediction | KwspotError]]:
+    """Yield every source with its prediction, or with the reason why it has none."""
+    waiting: Queue[Reading | BaseException | None] = Queue(READ_AHEAD)
+    stopped = Event()
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        reader = Thread(target=_read_ahead, args=(spotter, sources, workers, waiting, stopped), daemon=True)
+        reader.start()
+        try:
+            while batch := _next_batch(waiting):
+                yield from _predicted(spotter, batch, n_top)
+        finally:
+            stopped.set()
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.classes: list[str] = run.record["classes"]
-        self.model, self.experiment = load_model(run, torch.device("cpu"))
-        self.log_mel = LogMel(self.experiment.front_end)
 
-    def predict_file(self, path: Path, n_top: int = 1) -> Prediction:
-        """Predict the word of an audio file of any rate and channel count; longer ones are cropped to their centre."""
-        waveform = torch.from_numpy(read_clip(path, self.experiment.front_end).waveform)
-        return self._prediction(str(path), self.log_mel(waveform[None]), n_top)
+def _read_ahead(
+    spotter: Spotter,
+    sources: Iterable[Source],
+    workers: ThreadPoolExecutor,
+    waiting: "Queue[Reading | BaseException | None]",
+    stopped: Event,
+) -> None:
+    """Put every source into the queue with the future of its waveform, then None; an exception ends it too."""
 
-    def predict_random(self, data: Path, n_top: int = 1, choose: Callable[[int], int] | None = None) -> Prediction:
-        """Predict a clip of the corpus's test split; `choose` picks one of n, at random unless given."""
-        cache = open_cache(data, self.experiment.front_end)
-        split = select(cache, resolve_task(self.experiment.task, cache), TEST)
-        index = choose(len(split)) if choose else int(np.random.default_rng().integers(len(split)))
-        clip = split.clips[index]
-        features, _, labels = split.batch(np.array([index]))
-        path = data / clip.name
-        name = str(path) if path.is_file() else clip.name  # imported frames have no file
-        return self._prediction(name, features, n_top, self.classes[int(labels[0])])
+    def put(item: Reading | BaseException | None) -> None:
+        placed = False
+        while not placed and not stopped.is_set():
+            with suppress(Full):
+                waiting.put(item, timeout=0.1)
+                placed = True
 
-    @torch.no_grad()
-    def _prediction(self, path: str, features: torch.Tensor, n_top: int, true_word: str | None = None) -> Prediction:
-        logits = self.model(features, torch.tensor([features.shape[1]]))[0]
-        posteriors, order = logits.softmax(0).topk(min(n_top, len(self.classes)))
-        top = tuple((self.classes[i], float(p)) for i, p in zip(order.tolist(), posteriors.tolist(), strict=True))
-        return Prediction(path, top, true_word)
+    try:
+        for source in sources:
+            if stopped.is_set():
+                return
+            put((source, workers.submit(_read, spotter, source)))
+        put(None)
+    except BaseException as error:  # raised again where the predictions are taken
+        put(error)
+
+
+def _read(spotter: Spotter, source: Source) -> Waveform:
+    if source.file is None:
+        raise source.error or KwspotError(f"{source.name}: no sound")
+    return spotter.read(source.file)
+
+
+def _next_batch(waiting: "Queue[Reading | BaseException | None]") -> list[Reading]:
+    """Wait for one sound, and take with it what else is there; empty at the end."""
+    batch: list[Reading] = []
+    while not batch or (len(batch) < BATCH and not waiting.empty()):
+        item = waiting.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            waiting.put(None)  # for the call after this one
+            break
+        batch.append(item)
+    return batch
+
+
+def _predicted(spotter: Spotter, batch: list[Reading], n_top: int) -> Iterator[tuple[Source, Prediction | KwspotError]]:
+    readings = [(source, reading.exception()) for source, reading in batch]
+    clips = [reading.result() for _, reading in batch if not reading.exception()]
+    predictions = iter(spotter.predict_clips(clips, n_top))
+    for source, error in readings:
+        if error is not None and not isinstance(error, KwspotError):
+            raise error
+        yield source, error or next(predictions)

@@ -86,6 +86,15 @@ def confusion_lines(evaluation: Mapping[str, Any], width: int = 80) -> list[str]
     return lines
 
 
+def streaming_line(streamed: Mapping[str, Any]) -> str:
+    """Say in a line how whole clips and streams compare, see streaming.compare_streaming."""
+    return (
+        f"model files on {streamed['n']:,} recordings: whole clips {_percent(streamed['accuracy_clip'], 2)} %,"
+        f" streams {_percent(streamed['accuracy_stream'], 2)} %;"
+        f" {streamed['n_same']:,} decisions the same"
+    )
+
+
 def evaluation_table(evaluation: Mapping[str, Any], *, confusion: bool = False, width: int = 80) -> str:
     """Render an evaluation for the terminal: summary, words, and the confusion matrix or the most confused pairs.
 
@@ -99,6 +108,21 @@ def evaluation_table(evaluation: Mapping[str, Any], *, confusion: bool = False, 
     if pairs and (confusion or not with_matrix):
         sections.append(["most confused", *pairs])
     return "\n\n".join("\n".join(section) for section in sections)
+
+
+def card_figures(run: Run) -> str:
+    """Write what was measured of a run for a model card, as Markdown: overall, and each word of the test split."""
+    scope = scope_of(run)
+    lines = [f"Run `{run.id}`, trained on {scope}.", ""]
+    for name, evaluation in run.evaluations.items():
+        said, accuracy = summary(evaluation)
+        which = "Own" if name == evaluation["split"] else "Other"
+        lines.append(f"- {which} recordings (`{evaluation['corpus']['name']}`), {said}: {accuracy}")
+    lines += ["", "| word | clips | precision | recall |", "|:--|--:|--:|--:|"]
+    for word in run.evaluations["test"]["per_class"] if "test" in run.evaluations else ():
+        precision, recall = (_percent(word[key]) for key in ("precision", "recall"))
+        lines.append(f"| {word['class']} | {word['n']} | {precision} % | {recall} % |")
+    return "\n".join(lines)
 
 
 def run_text(run: Run, width: int = 80) -> str:

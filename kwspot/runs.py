@@ -5,6 +5,8 @@ history.jsonl    a line an epoch: losses (nats a clip), accuracies (fractions), 
 timing.jsonl     a line an epoch: seconds; decided by the machine
 best.pt          weights of the best epoch          checkpoint.pt   everything a resumed run needs
 metrics.json     figures of the best epoch; written last, so it marks the run as finished
+model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
+                 model.int8.onnx with weights of 8 bits
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
 """
 
@@ -21,6 +23,7 @@ from kwspot.files import digest_of, write_text
 SCHEMA = 1
 RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "metrics.json"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
+MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
 RECORD_FILES = (RUN, HISTORY, TIMING, METRICS, "eval-*.json")
 
 
@@ -137,11 +140,12 @@ def finished_runs(runs_dir: Path, name: str | None = None) -> list[Run]:
     return chosen
 
 
-def best_run(runs_dir: Path, name: str | None = None) -> Run:
-    """Choose the finished run with the best validation accuracy that still has its weights."""
-    runs = [run for run in finished_runs(runs_dir, name) if (run.path / BEST).is_file()]
+def best_run(runs_dir: Path, name: str | None = None, having: str = BEST) -> Run:
+    """Choose the finished run with the best validation accuracy that has a file: its weights, or its model file."""
+    runs = [run for run in finished_runs(runs_dir, name) if (run.path / having).is_file()]
     if not runs:
-        raise MissingError(f"{runs_dir}: no finished run has weights ({BEST}); train one with 'kwspot train'")
+        command = "kwspot train NAME" if having == BEST else "kwspot export RUN"
+        raise MissingError(f"{runs_dir}: no finished run of this name has {having}; '{command}' writes it")
     return max(runs, key=lambda run: run.metrics["accuracy_validation"] if run.metrics else 0.0)
 
 

@@ -10,9 +10,11 @@ PACKAGE = Path(__file__).parents[1] / "kwspot"
 ORDER = """
     errors files labels config runs audio archive install fetch download corpus voices acoustics synthetic
     features cache shards featurize frames batches metrics models.cells models.recurrent models models.cost
-    reproducibility evaluation training experiment prediction compare blocks tables report plots doctor
+    reproducibility evaluation training experiment catalog spotter sources prediction graph export streaming
+    compare blocks tables report plots doctor
     commands commands.console commands.options commands.download commands.featurize commands.train commands.eval
-    commands.compare commands.predict commands.experiments commands.runs commands.doctor
+    commands.compare commands.predict commands.models commands.export commands.experiments commands.runs
+    commands.tensorboard commands.doctor
     cli __main__
 """.split()  # noqa: SIM905
 

@@ -1,9 +1,16 @@
 """The command line: light to start, one line an error, quiet on a closed pipe, documented codes."""
 
+from contextlib import suppress
 import json
+import os
+from pathlib import Path
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+from urllib.request import urlopen
 
 import pytest
 from typer.main import get_command
@@ -13,7 +20,7 @@ from kwspot import __version__, errors
 from kwspot.cli import app
 from toy import SETTINGS, make_cache
 
-HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard")
+HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "gradio")
 COMMANDS = get_command(app).commands
 
 
@@ -85,7 +92,14 @@ def test_version():
         (["eval", "lstm"], 3, "'kwspot train NAME' makes one"),
         (["compare"], 3, "kwspot train"),
         (["predict"], 2, "predict needs audio files, or --random"),
-        (["predict", "x.wav"], 3, "kwspot train"),
+        (["predict", "x.wav", "--model", "lstm"], 3, "no such run"),
+        (["predict", "x.wav", "--model", "lstm.onnx"], 3, "lstm.onnx: no such model; 'kwspot models' lists"),
+        (["predict", "--random", "--data", "nowhere"], 3, "nowhere: no such folder"),
+        (["predict", "--random"], 3, "data: no clips"),
+        (["models", "nothing"], 3, "bundled models: keywords10"),
+        (["export", "lstm"], 3, "no such run"),
+        (["export", "lstm", "--int8", "--stream"], 2, "ask for one at a time"),
+        (["tensorboard"], 3, "no runs with events yet"),
         (["featurize", "--data", "nowhere"], 3, "nowhere: no"),
         (["runs", "show", "nothing"], 3, "nothing"),
     ],
@@ -171,10 +185,88 @@ def test_gate_of_eval(project):
     assert "accuracy below --min-accuracy 1.0: lstm-s1-" in failed.stderr
 
 
-def test_prediction_of_a_random_test_clip(project):
+def test_training_ends_with_model_files(project):
     run("train", "lstm", *overrides("train.epochs=1"), "-q")
-    record = json.loads(run("predict", "--random", "--top", 3, "--json").stdout)
-    assert record["true_word"] in ("left", "right", "up")
-    assert record["path"].startswith(record["true_word"] + "/test")
-    assert record["top"][0] == [record["word"], record["posterior"]]
-    assert sum(posterior for _, posterior in record["top"]) == pytest.approx(1, abs=1e-4)
+    (folder,) = (project / "runs").iterdir()
+    assert {"model.onnx", "model.stream.onnx"} <= {path.name for path in folder.iterdir()}
+    (folder / "model.onnx").unlink()
+    again = run("train", "lstm", *overrides("train.epochs=1"))
+    assert f"wrote {folder.relative_to(project) / 'model.onnx'}" in again.stderr
+
+
+def test_export_writes_what_was_asked_for(project):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    (folder,) = (path.relative_to(project) for path in (project / "runs").iterdir())
+    done = run("export", "lstm")
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
+        str(folder / "model.onnx"), str(folder / "model.stream.onnx")
+    ]  # fmt: skip
+    done = run("export", "lstm", "--int8", "--most-lost", 1, "-o", "small.onnx")
+    assert "validation accuracy" in done.stderr
+    assert done.stdout == f"small.onnx\t{(project / 'small.onnx').stat().st_size} bytes\n"
+    assert run("export", "lstm", "--stream", "-o", "s.onnx").stdout.startswith("s.onnx\t")
+    (project / "card.md").write_text("# Card\n<!-- figures: written -->\n<!-- /figures -->\n")
+    run("eval", "lstm")
+    assert run("export", "lstm", "-o", "m.onnx", "--card", "card.md").exit_code == 0
+    assert "| left | 6 | " in (project / "card.md").read_text()
+
+
+def test_models_lists_bundled_ones_and_runs(project):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    run("eval", "lstm")
+    lines = run("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", "keywords10", next((project / "runs").iterdir()).name]
+    assert " – " not in lines[2]  # eval wrote the test accuracy into the file
+    assert run("models", "keywords10").stdout.startswith("# keywords10")
+    assert "left right up" in run("models", "lstm").stdout
+    known = json.loads(run("models", "lstm", "--json").stdout)
+    assert known["labels"] == ["left", "right", "up"]
+    (next((project / "runs").iterdir()) / "model.onnx").write_text("damaged")
+    done = run("models")
+    assert done.exit_code == 4
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["model", "keywords10"]
+    assert "no model that onnxruntime can read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train lst", {"lstm", "lstm_mended", "lstm_15words"}),
+        ("train rnn --registry nowhere.yaml ls", set()),
+        ("eval l", {"lstm", "RUN"}),
+        ("eval --runs nowhere l", set()),
+        ("runs show ls", {"lstm", "RUN"}),
+        ("predict --model k", {"keywords10"}),
+        ("predict --model l", {"RUN"}),
+        ("models k", {"keywords10"}),
+    ],
+)
+def test_shell_completion_knows_the_names(project, line, expected):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    words = ["kwspot", *line.split()]
+    environment = {**os.environ, "_KWSPOT_COMPLETE": "complete_bash"}
+    environment |= {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    program = Path(sys.executable).with_name("kwspot")
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+    found = {re.sub(r"lstm-s1-.*", "RUN", name) for name in done.stdout.split()}
+    assert found == expected, done.stderr
+
+
+def test_tensorboard_shows_the_runs(project):
+    run("train", "lstm", *overrides("train.epochs=1"), "-q")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with start("tensorboard", "--port", port) as process:
+        try:
+            for _ in range(300):
+                with suppress(OSError):
+                    page = urlopen(f"http://127.0.0.1:{port}/data/runs", timeout=5).read()
+                    if page != b"[]\n" and json.loads(page):
+                        break
+                time.sleep(0.2)
+            assert json.loads(page)[0].startswith("lstm-s1-")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+    assert process.returncode == 130

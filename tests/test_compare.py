@@ -105,8 +105,8 @@ def test_a_test_on_another_corpus_is_told(runs):
     evaluation = {**run.evaluations["test"], "accuracy": 0.25, "corpus": {"name": "kitchen", "digest": "7" * 64}}
     (run.path / "eval-test-kitchen.json").write_text(json.dumps(evaluation))
     result = kwspot("compare", "gru", "--markdown")
-    assert "on other recordings gru is right on 25.0 % of 100 test clips of kitchen" in result.stderr
-    assert "On other recordings gru is right on 25.0 % of 100 test clips of kitchen" in result.stdout
+    assert "on other recordings, 100 test clips of kitchen: gru 25.0 %" in result.stderr
+    assert "On other recordings, 100 test clips of kitchen: gru 25.0 %" in result.stdout
     assert "| 50.0 % |" in result.stdout
 
 

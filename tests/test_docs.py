@@ -11,11 +11,16 @@ import sys
 import pytest
 from typer.main import get_command
 
+from kwspot import Spotter
 from kwspot.blocks import read_block
+from kwspot.catalog import bundled_models
 from kwspot.cli import app
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.config import load_registry
+from kwspot.report import card_figures
+from kwspot.runs import read_run
 from kwspot.tables import markdown
+from sounds import tone, write_sound
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -39,23 +44,31 @@ def test_every_command_in_the_readme_exists():
     named = set(re.findall(r"`?kwspot ([a-z]+)", README))
     assert named & set(COMMANDS)
     for line in bash_lines(README):
-        assert line[0] == "kwspot"
-        assert line[1] in COMMANDS
+        assert line[line.index("kwspot") + 1] in COMMANDS
 
 
-def test_walk_through_of_the_readme_runs(tmp_path):
-    """Every command of the blocks under 'Use', as written, one after the other in an empty folder."""
-    use = README[README.index("## Use") : README.index("## Experiments")]
+def test_blocks_of_the_readme_run(tmp_path):
+    """Every block under 'Use it' and 'Train your own', as written, one after the other in a folder with recordings."""
+    write_sound(tmp_path / "x.wav", tone(440))
+    write_sound(tmp_path / "clips" / "y.mp3", tone(440, rate=44_100), 44_100)
+    write_sound(tmp_path / "more" / "z.flac", tone(440))
+    use = README[README.index("## Use it") : README.index("| command | does |")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KWSPOT_")}
-    outputs = {}
-    for line in bash_lines(use):
-        command = [sys.executable, "-m", "kwspot", *line[1:]]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{shlex.join(line)}: {done.stderr}"
-        outputs[shlex.join(line)] = done.stdout
-    assert set(COMMANDS) == {line[1] for line in bash_lines(use)}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    outputs, commands = {}, set()
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", use, re.DOTALL):
+        lines = [["bash", "-o", "pipefail", "-c", line] for line in block.splitlines() if language == "bash"]
+        for command in lines or [[sys.executable, "-c", block]]:
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command[-1]}: {done.stderr}"
+            outputs[command[-1].partition("  ")[0]] = done.stdout
+            commands |= set(re.findall(r"kwspot (\w+)", command[-1]))
+    assert commands - {"import"} == set(COMMANDS) - {"ui", "tensorboard"}  # servers, which have tests of their own
+    assert outputs["kwspot predict x.wav"].startswith("x.wav\t")
+    assert len(outputs["kwspot predict --top 3 x.wav clips/ 'more/*.flac'"].splitlines()) == 3
     assert len(outputs["kwspot train rnn lstm --seed 1 2 -o train.epochs=2"].splitlines()) == 4
-    assert "true word: " in outputs["kwspot predict --random --top 3"]
+    assert "streams" in outputs["kwspot eval rnn lstm --streaming"]
+    assert "true word: " in outputs["kwspot predict --random --top 3 --model lstm"]
     assert len(list((tmp_path / "plots").glob("*/*/accuracy_validation.svg"))) == 4
 
 
@@ -78,6 +91,12 @@ def test_table_of_the_readme_is_the_generated_one(name):
 def test_results_hold_no_recordings_and_no_weights():
     endings = {path.suffix for path in (ROOT / "results").rglob("*") if path.is_file()}
     assert endings <= {".json", ".jsonl"}
+
+
+@pytest.mark.parametrize("model", bundled_models(), ids=lambda model: model.name)
+def test_model_card_has_the_figures_of_the_run(model):
+    run = read_run(ROOT / "results" / "bundled" / Spotter(model.path).metadata["run"])
+    assert read_block(model.path.with_suffix(".md"), "figures").strip() == card_figures(run)
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bkwspot(?:\.[A-Za-z_]+)+", PROCESSING))))

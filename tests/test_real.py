@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 
+from kwspot import Spotter
 from kwspot.config import load_experiment
-from kwspot.corpus import read_corpus, which_split
+from kwspot.corpus import TEST, read_corpus, which_split
 from kwspot.experiment import evaluate_run, run_experiment
+from kwspot.export import write_models
 from kwspot.featurize import featurize
 from kwspot.frames import check_frames, read_frames
-from kwspot.prediction import Predictor
+from kwspot.streaming import compare_streaming
 
 pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
 SPEECH = Path(os.environ.get("KWSPOT_REAL_CORPUS", ""))
@@ -49,8 +51,16 @@ def test_path_from_sound(tmp_path):
     evaluation = evaluate_run(run, split="test", data=tmp_path / "data", device="cpu")
     assert evaluation["n_speakers"] > 50
     assert evaluation["interval"][0] > 0.5  # chance is 0.25
-    predictor = Predictor(run)
-    cached = predictor.predict_random(tmp_path / "data", 4, lambda n: n // 2)
-    from_file = predictor.predict_file(Path(cached.path), 4)
-    assert from_file.word == cached.word
-    assert from_file.posterior == pytest.approx(cached.posterior, abs=0.01)  # float16 frames against float32
+    write_models(run, tmp_path / "data")
+    streamed = compare_streaming(run, split="test", data=tmp_path / "data")
+    assert streamed["n"] == streamed["n_same"] == evaluation["n"]
+    assert streamed["accuracy_clip"] == pytest.approx(evaluation["accuracy"], abs=0.003)  # float16 frames there
+
+
+def test_bundled_model_knows_its_words():
+    """Speakers of the test split, whom it never heard."""
+    spotter = Spotter.load()
+    clips = [clip for clip in read_corpus(SPEECH).clips if clip.split == TEST and clip.word in spotter.labels]
+    right = [spotter.predict_file(SPEECH / clip.name).word == clip.word for clip in clips]
+    assert len(right) > 1000
+    assert sum(right) / len(right) > 0.9

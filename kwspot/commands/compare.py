@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, Quiet, RunsDir
+from kwspot.commands.options import RUNS, Quiet, RunsDir, complete_run
 from kwspot.errors import ConfigError
 
 
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Experiments or runs. Default: all that finished.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Experiments or runs. Default: all that finished.", autocompletion=complete_run
+        ),
     ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table with its caption.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Unrounded figures as JSON.")] = False,

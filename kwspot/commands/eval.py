@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir
+from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
 from kwspot.errors import KwspotError
 
 
 def eval_(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Runs, or experiments: all their finished runs.")],
+    names: RunNames,
     split: Annotated[str, typer.Option(help="validation, test, or test12 for the 12-class test archive.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object a line.")] = False,
     min_accuracy: Annotated[
@@ -20,6 +20,9 @@ def eval_(
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix as SVG here.")] = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Print the whole confusion matrix.")] = False,
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Also measure the run's two model files: whole clips, and streams.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
@@ -38,18 +41,27 @@ def eval_(
       kwspot eval lstm --json --min-accuracy 0.9
 
       kwspot eval lstm --plots plots
+
+      kwspot eval lstm --streaming
     """
     from kwspot.experiment import evaluate_run
-    from kwspot.report import evaluation_table
-    from kwspot.runs import finished_runs
+    from kwspot.export import refresh_test_accuracy
+    from kwspot.report import evaluation_table, streaming_line
+    from kwspot.runs import finished_runs, read_run
+    from kwspot.streaming import compare_streaming
 
     below = []
     for run in [run for name in names for run in finished_runs(runs, name)]:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
+        refresh_test_accuracy(read_run(run.path))
+        streamed = compare_streaming(run, split=split, data=data) if streaming else None
         if as_json:
-            console.say(json.dumps({"run": run.id, **evaluation}))
+            more = {"streaming": streamed} if streamed else {}
+            console.say(json.dumps({"run": run.id, **evaluation, **more}))
         else:
             console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
+            if streamed:
+                console.say(streaming_line(streamed))
         if plots:
             from kwspot.plots import plot_confusion
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, RegistryPath, RunsDir
+from kwspot.commands.options import RUNS, RegistryPath, RunsDir, complete_experiment
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def experiments(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Show all settings of these experiments.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Show all settings of these experiments.", autocompletion=complete_experiment
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as a JSON list.")] = False,
     registry: RegistryPath = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, DataDir, Overrides, Quiet, RegistryPath
+from kwspot.commands.options import DATA, DataDir, Overrides, Quiet, RegistryPath, complete_experiment
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def featurize(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="EXPERIMENT", help="Whose front ends. Default: every experiment's."),
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="Whose front ends. Default: every experiment's.",
+            autocompletion=complete_experiment,
+        ),
     ] = None,
     data: DataDir = DATA,
     registry: RegistryPath = None,

@@ -1,9 +1,55 @@
-"""Options that several commands share, spelt once."""
+"""Options and arguments that several commands share, spelt once, and what a shell completes them to."""
 
+from collections.abc import Callable, Iterable
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kwspot.errors import KwspotError
+
+DATA = Path("data")
+RUNS = Path("runs")
+
+
+def _complete(names: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    """Make a completion of names that must not fail, whatever the folder holds."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return sorted({name for name in names(context) if name.startswith(incomplete)})
+        except (KwspotError, OSError):
+            return []
+
+    return complete
+
+
+def _runs_dir(context: typer.Context) -> Path:
+    return Path(context.params.get("runs") or os.environ.get("KWSPOT_RUNS") or RUNS)
+
+
+def _experiments(context: typer.Context) -> Iterable[str]:
+    from kwspot.config import load_registry
+
+    return load_registry(context.params.get("registry"))
+
+
+def _runs(context: typer.Context) -> Iterable[str]:
+    from kwspot.runs import list_runs
+
+    return (name for run in list_runs(_runs_dir(context)) for name in (run.experiment, run.id))
+
+
+def _models(context: typer.Context) -> Iterable[str]:
+    from kwspot.catalog import bundled_models, run_models
+
+    return (model.name for model in [*bundled_models(), *run_models(_runs_dir(context))])
+
+
+complete_experiment = _complete(_experiments)
+complete_run = _complete(_runs)
+complete_model = _complete(_models)
 
 DataDir = Annotated[
     Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips a word.")
@@ -17,11 +63,24 @@ RegistryPath = Annotated[
         help="Registry of experiments. Default: ./experiments.yaml, else the packaged one.",
     ),
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Bundled model, run, experiment (its best run) or .onnx file. Default: the bundled one.",
+        autocompletion=complete_model,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change a setting, e.g. -o train.epochs=3."),
 ]
+Experiments = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", help="Experiments of the registry.", autocompletion=complete_experiment),
+]
+RunNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", help="Runs, or experiments: all their finished runs.", autocompletion=complete_run),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
-
-DATA = Path("data")
-RUNS = Path("runs")

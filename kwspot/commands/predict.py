@@ -8,78 +8,126 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir
+from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.prediction import Prediction
+    from kwspot.spotter import Prediction
+
+SCHEMA = 1  # of a line of --json
 
 
 def predict(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Audio files: WAV, FLAC, OGG or MP3.")
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Files, folders, patterns, @LIST, @- or - (standard input)."),
     ] = None,
-    random: Annotated[bool, typer.Option("--random", help="Take a random test clip of the corpus.")] = False,
+    random: Annotated[bool, typer.Option("--random", help="Take a random test clip of the corpus in --data.")] = False,
+    model: ModelName = None,
     top: Annotated[int, typer.Option(min=1, help="How many words to print for a clip.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    run: Annotated[
-        str | None, typer.Option("--run", help="Experiment or run. Default: the best run on validation.")
+    raw_rate: Annotated[
+        int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
     ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file without a result.")] = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
     """Say which word a clip holds, with its posterior.
 
-    One line a file: path, word, posterior, tab-separated in a pipe. A file
-    that cannot be read is reported on stderr, the rest goes on, and the exit
-    code is not 0.
+    Takes WAV, FLAC, OGG and MP3 of any rate and channel count; of a long
+    recording the centre. One line a file, in order: path, word, posterior,
+    tab-separated in a pipe. A file without a result is reported on stderr
+    (with --json as an object with "error"), the rest goes on, and the exit
+    code is 1.
 
     Examples:
 
       kwspot predict x.wav
 
-      kwspot predict --top 3 --run lstm clips/*.wav
+      kwspot predict --top 3 --model lstm clips/
 
       kwspot predict --random
 
-      kwspot predict --json *.wav | jq .word
+      sox x.mp3 -t wav - | kwspot predict -
+
+      find . -name '*.wav' | kwspot predict @- --json | jq .word
     """
     if bool(paths) == random:
         raise ConfigError("predict needs audio files, or --random for a test clip of the corpus; not both")
-    from kwspot.prediction import Predictor
-    from kwspot.runs import best_run
+    from kwspot.prediction import predict_all
+    from kwspot.sources import Source, expand
+    from kwspot.spotter import Spotter
 
-    chosen = best_run(runs, run)
-    predictor = Predictor(chosen)
+    spotter = Spotter.load(model, runs_dir=runs)
     if random:
-        _print(predictor.predict_random(data, top), chosen.id, as_json)
-        return
-    failed: list[KwspotError] = []
-    for path in paths or ():
-        try:
-            _print(predictor.predict_file(path, top), chosen.id, as_json)
-        except KwspotError as error:
-            failed.append(error)
-            console.error(str(error))
-    if failed:
-        raise typer.Exit(failed[0].exit_code if len(paths or ()) == 1 else KwspotError.exit_code)
-
-
-def _print(prediction: "Prediction", run_id: str, as_json: bool) -> None:
-    if as_json:
-        known = {} if prediction.true_word is None else {"true_word": prediction.true_word}
-        record = {
-            "path": prediction.path,
-            "word": prediction.word,
-            "posterior": round(prediction.posterior, 6),
-            "top": [[word, round(posterior, 6)] for word, posterior in prediction.top],
-            **known,
-            "run": run_id,
-        }
-        console.say(json.dumps(record, ensure_ascii=False))
+        path, true_word = random_clip(data, spotter.labels)
+        sources, known = iter([Source(str(path), path)]), {"true_word": true_word}
     else:
-        words = [part for word, posterior in prediction.top for part in (word, f"{posterior:.2f}")]
-        if prediction.true_word is not None:
-            words.append(f"true word: {prediction.true_word}")
-        console.say(("  " if sys.stdout.isatty() else "\t").join([prediction.path, *words]))
-    sys.stdout.flush()
+        sources, known = expand(paths or (), raw_rate), {}
+    lines = Lines(spotter.name, as_json, paths or (), known)
+    n_failed = 0
+    for source, result in predict_all(spotter, sources, top):
+        if isinstance(result, KwspotError):
+            n_failed += 1
+            lines.failure(source.name, result)
+            if fail_fast:
+                break
+        else:
+            lines.result(source.name, result)
+    if n_failed:
+        raise typer.Exit(KwspotError.exit_code)
+
+
+def random_clip(data: Path, labels: tuple[str, ...]) -> tuple[Path, str]:
+    """Choose a test recording of a corpus whose word the model can name; return its path and its word."""
+    from random import choice
+
+    from kwspot.corpus import TEST, read_corpus
+    from kwspot.errors import MissingError
+    from kwspot.labels import UNKNOWN
+
+    clips = [clip for clip in read_corpus(data).clips if clip.split == TEST]
+    clips = [clip for clip in clips if clip.word in labels or UNKNOWN in labels]
+    if not clips:
+        raise MissingError(f"{data}: no test recordings of words that the model knows; name a corpus with --data")
+    chosen = choice(clips)
+    return data / chosen.name, chosen.word
+
+
+class Lines:
+    """Prints a line a source: JSON, columns on a terminal, tab-separated values elsewhere."""
+
+    def __init__(self, model: str, as_json: bool, paths: list[str] | tuple[str, ...], known: dict[str, str]) -> None:
+        self.model, self.as_json, self.known = model, as_json, known
+        self.width = max(map(len, paths), default=0) if sys.stdout.isatty() else None
+        # A path may hold bytes that are no UTF-8: they go out as they came; JSON is written in ASCII.
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+
+    def result(self, name: str, prediction: "Prediction") -> None:
+        """Print what was predicted."""
+        if self.as_json:
+            top = [{"word": word, "posterior": round(posterior, 6)} for word, posterior in prediction.top]
+            self._object(name, **top[0], top=top, seconds=round(prediction.seconds, 4), **self.known)
+            return
+        cells = [part for word, posterior in prediction.top for part in (word, f"{posterior:.2f}")]
+        cells += [f"{key.replace('_', ' ')}: {value}" for key, value in self.known.items()]
+        if self.width is not None:
+            self.width = max(self.width, len(name))
+            name = name.ljust(self.width)
+            cells = [cell.ljust(8) if i % 2 == 0 else cell for i, cell in enumerate(cells)]
+        self._line(("\t" if self.width is None else "  ").join([name, *cells]))
+
+    def failure(self, name: str, error: KwspotError) -> None:
+        """Print why there is nothing."""
+        if self.as_json:
+            self._object(name, error=str(error))
+        else:
+            console.error(str(error))
+
+    def _object(self, name: str, **values: object) -> None:
+        self._line(json.dumps({"schema": SCHEMA, "path": name, **values, "model": self.model}))
+
+    def _line(self, text: str) -> None:
+        console.say(text)
+        sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, RunsDir
+from kwspot.commands.options import RUNS, RunsDir, complete_run
 from kwspot.errors import ConfigError, IntegrityError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Everything as JSON.")]
@@ -59,7 +59,9 @@ def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir =
 @runs.command()
 def show(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the start of one.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, or the start of one.", autocompletion=complete_run)
+    ],
     as_json: AsJson = False,
     runs_dir: RunsDirHere = None,
 ) -> None:
@@ -87,7 +89,10 @@ def show(
 @runs.command()
 def rm(
     context: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs to delete, with their weights.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Runs to delete, with their weights.", autocompletion=complete_run),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     runs_dir: RunsDirHere = None,
 ) -> None:
@@ -123,7 +128,10 @@ def export(
     context: typer.Context,
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the copies.")],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Experiments or runs. Default: all that finished.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Experiments or runs. Default: all that finished.", autocompletion=complete_run
+        ),
     ] = None,
     runs_dir: RunsDirHere = None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, Overrides, Quiet, RegistryPath, RunsDir
+from kwspot.commands.options import DATA, RUNS, DataDir, Experiments, Overrides, Quiet, RegistryPath, RunsDir
 from kwspot.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    names: Annotated[list[str], typer.Argument(help="Experiments of the registry.", metavar="NAME")],
+    names: Experiments,
     seed: Annotated[list[int], typer.Option(help="Seeds, one run each: --seed 1 2 3.")] = [1],  # noqa: B006
     override: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with unfinished runs.")] = False,
@@ -32,6 +32,7 @@ def train(
 ) -> None:
     """Train experiments, one run a seed; a finished run is not trained twice.
 
+    A run ends with model.onnx, the one file that 'kwspot predict' needs.
     Ctrl-C finishes the step, saves, and prints the command that goes on.
 
     Examples:
@@ -48,6 +49,8 @@ def train(
 
     from kwspot.config import load_experiment
     from kwspot.experiment import Listener, run_experiment
+    from kwspot.export import write_models
+    from kwspot.runs import MODEL
 
     if resume and again:
         raise ConfigError("--resume goes on with a run, --again starts it over: give one of them")
@@ -72,6 +75,10 @@ def train(
                     raise StoppedError(
                         f"stopped and saved in {run.path}; go on with: {_resuming()}", stopped() or signal.SIGINT
                     )
+                if not (run.path / MODEL).is_file():
+                    for path in write_models(run, data):
+                        if not quiet:
+                            console.note(f"wrote {path}")
                 accuracy, best = run.metrics["accuracy_validation"], run.metrics["best_epoch"]
                 console.say(f"{run.id}\tvalidation accuracy {accuracy:.2%}\tbest epoch {best}")
 

@@ -1,0 +1,71 @@
+"""`kwspot export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
+from kwspot.errors import ConfigError
+
+
+def export(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, or an experiment: its best run.", autocompletion=complete_run)
+    ],
+    stream: Annotated[bool, typer.Option("--stream", help="Only the file for sound as it comes.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Only a file with weights of 8 bits.")] = False,
+    most_lost: Annotated[
+        float, typer.Option(min=0, max=1, help="Validation accuracy that --int8 may cost, as a fraction.")
+    ] = 0.005,
+    card: Annotated[
+        Path | None, typer.Option(help="Also write the figures into the block 'figures' of this model card.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File to write. Default: in the run's folder.")
+    ] = None,
+    data: DataDir = DATA,
+    runs: RunsDir = RUNS,
+) -> None:
+    """Write a run as one file: waveform in, posteriors out.
+
+    Training does so already; this does it again. The file is checked against
+    the trained model on 200 clips (recordings in --data, else generated
+    sounds) and written only if it decides the same. A run that reads in one
+    direction also gets model.stream.onnx.
+
+    Examples:
+
+      kwspot export lstm
+
+      kwspot export lstm-s1 -o spotter.onnx
+
+      kwspot export lstm --int8 --most-lost 0.01
+
+      kwspot export lstm --stream -o spotter.stream.onnx
+    """
+    if stream and int8:
+        raise ConfigError("--stream and --int8 are two files: ask for one at a time")
+    from kwspot.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
+    from kwspot.runs import best_run
+
+    trained = prepare(best_run(runs, name), data)
+    if int8:
+        path, before, after = write_int8_model(trained, most_lost, out)
+        console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")
+        paths = [path]
+    elif stream:
+        paths = [write_stream_model(trained, out)]
+    else:
+        paths = [write_clip_model(trained, out)]
+        if out is None and can_stream(trained.run):
+            paths.append(write_stream_model(trained))
+    if card:
+        from kwspot.blocks import write_block
+        from kwspot.report import card_figures
+
+        write_block(card, card_figures(trained.run), "figures")
+        console.note(f"wrote {card}")
+    for path in paths:
+        console.say(f"{path}\t{path.stat().st_size} bytes")

@@ -1,0 +1,81 @@
+"""`kwspot models`."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import RUNS, RunsDir, complete_model
+from kwspot.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from kwspot.catalog import ModelFile
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Show one model: its card, or what its file says.", autocompletion=complete_model
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything the files say, as JSON.")] = False,
+    runs: RunsDir = RUNS,
+) -> None:
+    """List the models there are to predict with: the bundled ones and runs.
+
+    Examples:
+
+      kwspot models
+
+      kwspot models keywords10
+
+      kwspot models lstm-s1 --json
+    """
+    from kwspot.catalog import bundled_models, find_model, run_models
+
+    if name:
+        model = find_model(name, runs)
+        known = _known(model)
+        if as_json:
+            console.say(json.dumps(known, indent=2, ensure_ascii=False))
+        else:
+            console.say(model.card or "\n".join(_described(known)))
+        return
+    listed: dict[str, dict[str, Any]] = {}
+    broken: list[IntegrityError] = []
+    for model in [*bundled_models(), *run_models(runs)]:
+        try:
+            listed[model.name] = _known(model)
+        except IntegrityError as error:
+            broken.append(error)
+    console.say(json.dumps(listed, indent=2, ensure_ascii=False) if as_json else "\n".join(_table(listed)))
+    for trouble in broken:
+        console.error(str(trouble))
+    if broken:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+def _known(model: "ModelFile") -> dict[str, Any]:
+    from kwspot.spotter import Spotter
+
+    size = model.path.stat().st_size if model.path.is_file() else 0
+    return {"path": str(model.path), "size_bytes": size, **Spotter(model.path).metadata}
+
+
+def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
+    from kwspot.tables import ABSENT, align
+
+    def row(name: str, known: dict[str, Any]) -> list[str]:
+        accuracy = known["accuracy_test"]
+        percent = ABSENT if accuracy is None else f"{100 * accuracy:.1f}"
+        return [name, str(len(known["labels"])), percent, f"{known['n_parameters']:,}", f"{known['size_bytes']:,}"]
+
+    head = ["model", "classes", "test acc %", "parameters", "bytes"]
+    return align([head, *(row(name, known) for name, known in listed.items())])
+
+
+def _described(known: dict[str, Any]) -> list[str]:
+    shown = {"words": " ".join(known["labels"]), **{k: v for k, v in known.items() if k not in ("labels", "schema")}}
+    return [f"{key:20} {value}" for key, value in shown.items()]

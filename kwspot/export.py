@@ -1,0 +1,285 @@
+"""A finished run -> model files: written only when they say what the trained model says.
+
+model.onnx          a clip's waveform in, logits and posteriors out (graph.clip_graph)
+model.stream.onnx   a step's samples and a state in, posteriors and the state out (graph.stream_graph)
+
+Both hold the front end, the weights, and as metadata what a program has to know; spotter.py reads them. The check
+runs 200 clips through the file and through torch: posteriors within 1e-4, every decision the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+import json
+import logging
+from pathlib import Path
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+import onnxruntime
+import torch
+
+from kwspot import __version__, acoustics
+from kwspot.audio import AudioError, Decoded, Waveform, fit_clip, read_clip
+from kwspot.batches import Split, resolve_task, select
+from kwspot.cache import open_cache
+from kwspot.config import Experiment, FrontEnd
+from kwspot.corpus import TEST, VALIDATION, read_corpus
+from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
+from kwspot.evaluation import logits_of
+from kwspot.experiment import load_model
+from kwspot.features import LogMel
+from kwspot.files import written_whole
+from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph, with_front_end
+from kwspot.metrics import operating_thresholds
+from kwspot.models.recurrent import RecurrentModel
+from kwspot.runs import INT8, MODEL, STREAM, Run
+from kwspot.spotter import SCHEMA
+
+N_CHECKED = 200  # clips
+TOLERANCE = 1e-4  # of a posterior
+CPU = torch.device("cpu")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best epoch of a run, and what every file made of it needs."""
+
+    run: Run
+    model: RecurrentModel
+    experiment: Experiment
+    split: Split | None  # validation, where the features that chose the best epoch are at hand
+    checked: list[Floats]  # (batch, n_samples) each
+
+
+def prepare(run: Run, data: Path) -> Trained:
+    """Load a run's best epoch, and from the corpus folder the clips it is checked with.
+
+    Without recordings there the clips are generated sounds; without the run's own features the file will have no
+    operating thresholds and cannot have weights of 8 bits.
+    """
+    model, experiment = load_model(run, CPU)
+    try:
+        cache = open_cache(data, experiment.front_end)
+        own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
+        split = select(cache, resolve_task(experiment.task, cache), VALIDATION) if own else None
+    except MissingError:
+        split = None
+    return Trained(run, model, experiment, split, list(checked_clips(data, experiment.front_end)))
+
+
+def write_models(run: Run, data: Path) -> list[Path]:
+    """Write a finished run's model.onnx, and model.stream.onnx if it reads in one direction; return the paths."""
+    trained = prepare(run, data)
+    paths = [write_clip_model(trained)]
+    return [*paths, write_stream_model(trained)] if can_stream(run) else paths
+
+
+def can_stream(run: Run) -> bool:
+    """Say whether the run's model reads in one direction only."""
+    return not run.record["settings"]["model"]["bidirectional"]
+
+
+def write_clip_model(trained: Trained, path: Path | None = None) -> Path:
+    """Write the file for whole clips; IntegrityError, and no file, if it says something else than the model."""
+    front_end = trained.experiment.front_end
+    graph = clip_graph(trained.model, front_end)
+    for clips in trained.checked:
+        _require_same(trained, _outputs(graph, waveform=clips)[1], clips)
+    return _write(graph, metadata(trained), path or trained.run.path / MODEL)
+
+
+def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
+    """Write the file for sound as it comes; ConfigError if the model reads both ways."""
+    run, model, front_end = trained.run, trained.model, trained.experiment.front_end
+    if not can_stream(run):
+        raise ConfigError(f"{run.id}: bidirectional, so it needs the end of a clip first and cannot stream")
+    graph, parts = stream_graph(model, front_end), state_parts(model, front_end)
+    step, lead = model.frame_stack * front_end.hop_length, parts["sound"]
+    for clips in trained.checked:
+        n_samples = (clips.shape[1] - lead) // step * step
+        if n_samples:  # a clip shorter than a step has no say
+            state = np.zeros((len(clips), sum(parts.values())), np.float32)
+            state[:, :lead] = clips[:, :lead]
+            posteriors = _outputs(graph, samples=clips[:, lead : lead + n_samples], state=state)[0]
+            _require_same(trained, posteriors[:, -1], clips)
+    steps = {"step_length": step, "lead_length": lead}  # samples
+    return _write(graph, metadata(trained) | steps, path or run.path / STREAM)
+
+
+def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
+    """Write the file with weights of 8 bits; return its path and the validation accuracy before and after.
+
+    Quantised by onnxruntime, which knows 8-bit LSTM layers and no others. KwspotError, and no file, if more than
+    `most_lost` (a fraction of the clips) is lost.
+    """
+    run, experiment, split = trained.run, trained.experiment, trained.split
+    if experiment.model.cell != "lstm":
+        raise ConfigError(f"{run.id}: onnxruntime has 8-bit layers for lstm only, this run has {experiment.model.cell}")
+    if split is None:
+        raise MissingError(f"{run.id}: its features are needed to measure the loss; name its corpus with --data")
+    network = network_graph(trained.model)
+    quantised = _quantised(network)
+    before, after = (_accuracy(graph, split) for graph in (network, quantised))
+    if before - after > most_lost:
+        raise KwspotError(
+            f"{run.id}: 8 bits take the validation accuracy from {before:.2%} to {after:.2%}, more than "
+            f"--most-lost {most_lost:.2%} allows; nothing written"
+        )
+    known = metadata(trained) | {"weights": "int8", "accuracy_validation": after, "accuracy_test": None}
+    graph = with_front_end(quantised, experiment.front_end)
+    return _write(graph, known, path or run.path / INT8), before, after
+
+
+def refresh_test_accuracy(run: Run) -> None:
+    """Write a test accuracy that was measured later into the run's model files."""
+    for path in (run.path / MODEL, run.path / STREAM):
+        if path.is_file() and TEST in run.evaluations:
+            graph = onnx.load(path)
+            known = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
+            _write(graph, known | {"accuracy_test": run.evaluations[TEST]["accuracy"]}, path)
+
+
+def metadata(trained: Trained) -> dict[str, Any]:
+    """Gather what a model file says of itself; values are written as JSON, null where nobody measured."""
+    run, split, front_end = trained.run, trained.split, trained.experiment.front_end
+    thresholds = operating_thresholds(logits_of(trained.model, split, CPU), split.labels) if split else None
+    return {
+        "schema": SCHEMA,
+        "labels": run.record["classes"],
+        "sample_rate": front_end.sample_rate,  # Hz
+        "clip_length": front_end.clip_length,  # samples
+        "win_length": front_end.win_length,  # samples, the least a clip can have
+        "front_end": front_end.model_dump(),
+        "experiment": run.experiment,
+        "run": run.id,
+        "seed": run.seed,
+        "corpus": run.record["corpus"]["name"],
+        "corpus_digest": run.record["corpus"]["digest"],
+        "n_parameters": run.record["n_parameters"],
+        "macs": run.record["macs"],
+        "accuracy_validation": run.metrics["accuracy_validation"] if run.metrics else None,
+        "accuracy_test": run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None,
+        "thresholds": thresholds,
+        "kwspot": __version__,
+    }
+
+
+def checked_clips(data: Path, front_end: FrontEnd) -> Iterator[Floats]:
+    """Yield 200 clips, (batch, n_samples) of one length each: recordings of validation, else generated sounds."""
+    waveforms = _recordings(data, front_end) or _murmurs(front_end)
+    for _, alike in groupby(sorted(waveforms, key=len), key=len):
+        yield np.stack(list(alike))
+
+
+def _recordings(data: Path, front_end: FrontEnd) -> list[Waveform]:
+    try:
+        clips = [clip for clip in read_corpus(data).clips if clip.split == VALIDATION]
+    except MissingError:
+        return []
+    waveforms = []
+    for i in np.random.default_rng(0).permutation(len(clips)):
+        try:
+            waveforms.append(read_clip(data / clips[i].name, front_end).waveform)
+        except AudioError:
+            continue  # featurize names it
+        if len(waveforms) == N_CHECKED:
+            break
+    return waveforms
+
+
+@lru_cache(maxsize=1)
+def _murmurs(front_end: FrontEnd) -> list[Waveform]:
+    """Make sounds like vowels that change, each in a room of its own: a voice's harmonics under a moving formant."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(front_end.clip_length) / front_end.sample_rate
+    waveforms = []
+    for _ in range(N_CHECKED):
+        pitch_hz, (start_hz, end_hz) = rng.uniform(80, 300), rng.uniform(300, 3000, 2)
+        formant_hz = np.linspace(start_hz, end_hz, len(time_s))
+        harmonics = np.arange(1, 1 + int(3500 / pitch_hz))[:, None] * pitch_hz
+        loudness = np.exp(-(((harmonics - formant_hz) / 400) ** 2))
+        sound = (loudness * np.sin(2 * np.pi * harmonics * time_s)).sum(0) * np.hanning(len(time_s))
+        clip = acoustics.record(sound, front_end.sample_rate, 1.0, rng)
+        decoded = Decoded((clip / 2**15).astype(np.float32), acoustics.SAMPLE_RATE)
+        waveforms.append(fit_clip(decoded, front_end).waveform)
+    return waveforms
+
+
+def _outputs(graph: onnx.ModelProto, **inputs: Floats) -> list[Floats]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    results: list[Floats] = session.run(None, inputs)
+    return results
+
+
+@torch.no_grad()
+def _require_same(trained: Trained, found: Floats, clips: Floats) -> None:
+    """Compare posteriors of clips (batch, n_samples) with the trained model's."""
+    features = LogMel(trained.experiment.front_end)(torch.from_numpy(clips))
+    lengths = torch.full((len(clips),), features.shape[1])
+    expected = trained.model(features, lengths).softmax(-1).numpy()
+    difference = float(np.abs(found - expected).max())
+    n_other = int((found.argmax(-1) != expected.argmax(-1)).sum())
+    if not difference <= TOLERANCE or n_other:
+        raise IntegrityError(
+            f"{trained.run.id}: the exported model is not the trained one (posteriors differ by up to "
+            f"{difference:.1e}, {n_other} of {len(clips)} decisions differ); nothing written; please report it"
+        )
+
+
+def _accuracy(network: onnx.ModelProto, split: Split) -> float:
+    """Return the fraction of a split that a network graph gets right; clips of one length go through together."""
+    session = onnxruntime.InferenceSession(network.SerializeToString(), providers=["CPUExecutionProvider"])
+    n_right = 0
+    order = np.argsort(split.lengths, kind="stable")
+    for _, alike in groupby(order, key=lambda i: split.lengths[i]):
+        features, _, labels = split.batch(np.array(list(alike)))
+        logits = session.run(["logits"], {"features": features.numpy()})[0]
+        n_right += int((logits.argmax(-1) == labels.numpy()).sum())
+    return n_right / len(split)
+
+
+def _quantised(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Let onnxruntime turn the weights of the LSTM layers into 8 bits; it works from file to file."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        onnx.save(_with_initializers(network), before)
+        logging.disable(logging.WARNING)  # it logs advice that does not apply
+        try:
+            quantize_dynamic(
+                before, after, op_types_to_quantize=["LSTM"], per_channel=True, weight_type=QuantType.QInt8
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(after)
+
+
+def _with_initializers(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn constants into initialisers, the only weights that the quantiser sees."""
+    changed = onnx.ModelProto.FromString(network.SerializeToString())
+    del changed.graph.node[:]
+    for node in network.graph.node:
+        if node.op_type == "Constant":
+            weight = onnx.TensorProto.FromString(node.attribute[0].t.SerializeToString())
+            weight.name = node.output[0]
+            changed.graph.initializer.append(weight)
+        else:
+            changed.graph.node.append(node)
+    return changed
+
+
+def _write(graph: onnx.ModelProto, known: dict[str, Any], path: Path) -> Path:
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
+    graph.producer_name, graph.producer_version = "kwspot", __version__
+    with written_whole(path) as partial:
+        partial.write_bytes(graph.SerializeToString())
+    return path

@@ -1,0 +1,221 @@
+"""Model files of runs: written when they agree, absent when they do not, and what they say of themselves."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from kwspot import Spotter, Stream, export
+from kwspot.config import load_registry
+from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
+from kwspot.experiment import evaluate_run, load_model, run_experiment
+from kwspot.export import (
+    Trained,
+    checked_clips,
+    prepare,
+    refresh_test_accuracy,
+    write_clip_model,
+    write_int8_model,
+    write_models,
+    write_stream_model,
+)
+from kwspot.features import LogMel
+from kwspot.featurize import featurize
+from kwspot.models import build_model
+from kwspot.models.cost import count_parameters
+from kwspot.runs import INT8, MODEL, STREAM, read_run
+from kwspot.streaming import compare_streaming
+from sounds import make_corpus
+from toy import make_cache, toy_experiment
+
+REGISTRY = load_registry()
+
+
+def trained_run(folder, *overrides, name="lstm", data=None):
+    if data is None:
+        data = folder / "data"
+        make_cache(data)
+    experiment = toy_experiment(name, "train.epochs=3", *overrides)
+    run = run_experiment(experiment, seed=1, data=data, runs_dir=folder / "runs", device="cpu")
+    return run, data
+
+
+@pytest.fixture(scope="module")
+def lstm(tmp_path_factory):
+    return trained_run(tmp_path_factory.mktemp("lstm"), "model.frame_stack=2", "model.pooling=mean")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run from recordings of many speakers, so that every split has some."""
+    folder = tmp_path_factory.mktemp("recorded")
+    data = make_corpus(folder / "data", n_speakers=60, seconds=0.23)
+    experiment = toy_experiment("lstm", "train.epochs=3")
+    featurize(data, experiment.front_end)
+    return trained_run(folder, data=data)
+
+
+def test_both_files_say_what_the_run_says(lstm, tmp_path):
+    run, data = lstm
+    paths = write_models(run, data)
+    assert paths == [run.path / MODEL, run.path / STREAM]
+    model, experiment = load_model(run, torch.device("cpu"))
+    spotter, stream = Spotter(paths[0]), Stream(paths[1])
+    for seed in range(3):
+        waveform = np.random.default_rng(seed).normal(0, 0.1, experiment.front_end.clip_length).astype(np.float32)
+        with torch.no_grad():
+            features = LogMel(experiment.front_end)(torch.from_numpy(waveform)[None])
+            expected = model(features, torch.tensor([features.shape[1]])).softmax(-1).numpy()
+        np.testing.assert_allclose(spotter.posteriors(waveform[None]), expected, atol=1e-5)
+        for piece in (7, 160, len(waveform)):
+            stream.reset()
+            heard = np.concatenate([stream.feed(waveform[i : i + piece]) for i in range(0, len(waveform), piece)])
+            assert len(heard) == (len(waveform) - 320) // stream.step_length
+            np.testing.assert_allclose(heard[-1], expected[0], atol=1e-5)
+
+
+def test_metadata_says_where_the_file_comes_from(lstm):
+    run, data = lstm
+    write_models(run, data)
+    evaluate_run(run, split="test", data=data, device="cpu")
+    again = read_run(run.path)
+    assert Spotter(run.path / MODEL).metadata["accuracy_test"] is None
+    refresh_test_accuracy(again)
+    for known in (Spotter(run.path / MODEL).metadata, Stream(run.path / STREAM).metadata):
+        assert known["labels"] == run.record["classes"]
+        assert known["run"] == run.id
+        assert known["seed"] == 1
+        assert known["experiment"] == "lstm"
+        assert known["corpus_digest"] == run.record["corpus"]["digest"]
+        assert known["accuracy_validation"] == run.metrics["accuracy_validation"]
+        assert known["accuracy_test"] == again.evaluations["test"]["accuracy"]
+        assert known["front_end"] == run.record["settings"]["front_end"]
+        assert set(known["thresholds"]) == {"precision_0.95", "precision_0.99"}
+        assert known["sample_rate"] == 16000
+        assert known["clip_length"] == 3680
+    assert onnx.load(run.path / MODEL).producer_name == "kwspot"
+    assert list(run.path.glob("*.data")) == []  # no weights beside the file
+
+
+def test_without_its_features_a_file_has_no_thresholds(lstm, tmp_path):
+    run, _ = lstm
+    path = write_clip_model(prepare(run, tmp_path), tmp_path / "x.onnx")
+    assert Spotter(path).metadata["thresholds"] is None
+    with pytest.raises(MissingError, match="name its corpus with --data"):
+        write_int8_model(prepare(run, tmp_path), 1.0)
+
+
+def test_a_file_that_says_something_else_is_not_written(lstm, tmp_path, monkeypatch):
+    run, data = lstm
+    trained, other = prepare(run, data), prepare(run, data)
+    with torch.no_grad():
+        other.model.head.bias[0] += 0.01
+    for name in ("clip_graph", "stream_graph"):
+        made = getattr(export, name)
+        monkeypatch.setattr(export, name, lambda _, front_end, made=made: made(other.model, front_end))
+    for write in (write_clip_model, write_stream_model):
+        with pytest.raises(IntegrityError, match="is not the trained one"):
+            write(trained, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_eight_bits(lstm, tmp_path):
+    run, data = lstm
+    path, before, after = write_int8_model(prepare(run, data), 0.2)
+    assert path == run.path / INT8
+    assert before == pytest.approx(run.metrics["accuracy_validation"])
+    assert path.stat().st_size < write_clip_model(prepare(run, data), tmp_path / "x.onnx").stat().st_size
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert "DynamicQuantizeLSTM" in operators
+    known = Spotter(path).metadata
+    assert (known["weights"], known["accuracy_validation"]) == ("int8", after)
+
+
+def test_eight_bits_that_cost_too_much_are_not_written(lstm, tmp_path, monkeypatch):
+    run, data = lstm
+    figures = iter([0.9, 0.8])
+    monkeypatch.setattr(export, "_accuracy", lambda *_: next(figures))
+    with pytest.raises(KwspotError, match=r"from 90\.00% to 80\.00%, more than --most-lost 1\.00% allows"):
+        write_int8_model(prepare(run, data), 0.01, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_eight_bits_are_for_lstm_only(tmp_path):
+    run, data = trained_run(tmp_path, name="rnn_ln")
+    with pytest.raises(ConfigError, match="8-bit layers for lstm only, this run has rnn_ln"):
+        write_int8_model(prepare(run, data), 1.0)
+    assert len(write_models(run, data)) == 2
+
+
+def test_bidirectional_runs_have_no_stream(tmp_path):
+    run, data = trained_run(tmp_path, name="bilstm")
+    assert write_models(run, data) == [run.path / MODEL]
+    with pytest.raises(ConfigError, match="bidirectional"):
+        write_stream_model(prepare(run, data))
+    with pytest.raises(MissingError, match=r"model\.stream\.onnx: not there"):
+        compare_streaming(run, split="test", data=make_recordings(tmp_path, run))
+
+
+def make_recordings(folder, run):
+    data = make_corpus(folder / "recordings", ("left", "right", "up"), n_speakers=60, seconds=0.23)
+    featurize(data, toy_experiment("bilstm").front_end)
+    return data
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_experiment_exports_small(name, tmp_path):
+    """With the weights it starts from, at its full size; the run is one that was never trained."""
+    experiment = REGISTRY[name]
+    torch.manual_seed(0)
+    model = build_model(experiment.model, experiment.front_end.n_mels, 12).eval()
+    clips = [np.concatenate(list(checked_clips(tmp_path, experiment.front_end)))[:20]]
+
+    class Untrained:
+        id = experiment = name
+        path, seed, metrics, evaluations = tmp_path, 1, None, {}
+        record = {  # noqa: RUF012
+            "classes": [str(i) for i in range(12)],
+            "corpus": {"name": "none", "digest": ""},
+            "settings": REGISTRY[name].deciding(),
+            "n_parameters": count_parameters(model),
+            "macs": 0,
+        }
+
+    trained = Trained(Untrained(), model, experiment, None, clips)
+    path = write_clip_model(trained)
+    assert path.stat().st_size < 1.2 * 4 * count_parameters(model) + 200_000
+    assert Spotter(path).predict(clips[0][0]).word in Untrained.record["classes"]
+    if not experiment.model.bidirectional:
+        assert Stream(write_stream_model(trained)).step_length == experiment.model.frame_stack * 160
+
+
+def test_recordings_are_what_a_file_is_checked_with(recorded):
+    run, data = recorded
+    checked = np.concatenate(prepare(run, data).checked)
+    spectrum = np.abs(np.fft.rfft(checked, axis=1)).argmax(axis=1) * 16000 / checked.shape[1]
+    assert len(checked) > 3
+    assert all(min(abs(hz - 400), abs(hz - 800)) < 10 for hz in spectrum)  # the tones of the corpus
+
+
+def test_streams_and_clips_side_by_side(recorded):
+    run, data = recorded
+    write_models(run, data)
+    streamed = compare_streaming(run, split="train", data=data)
+    evaluation = evaluate_run(run, split="train", data=data, device="cpu")
+    assert streamed["n"] == streamed["n_same"] == evaluation["n"]
+    assert streamed["accuracy_clip"] == streamed["accuracy_stream"] == pytest.approx(evaluation["accuracy"])
+
+
+def test_streaming_needs_recordings(lstm):
+    run, data = lstm
+    write_models(run, data)
+    with pytest.raises(MissingError, match="frames without recordings"):
+        compare_streaming(run, split="test", data=data)
+
+
+def test_metadata_is_json(lstm):
+    run, data = lstm
+    write_models(run, data)
+    assert all(json.loads(entry.value) is not ... for entry in onnx.load(run.path / MODEL).metadata_props)
