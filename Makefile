@@ -28,6 +28,14 @@ $(VENV)/test-installed: pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/demo-installed
 
+# The tests of `kwspot ui` need a browser; without one they are skipped.
+$(VENV)/browser: | $(BIN)/python
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  echo "Installing chromium for the tests of the page." && apt-get -qq update >/dev/null && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium >/dev/null; } || \
+	  echo "No chromium: the tests of the page are skipped."
+	@touch $@
+
 demo: $(VENV)/demo-installed
 	@echo "== 1 of 6: a corpus of 35 words, spoken by two speech synthesisers"
 	$(BIN)/kwspot download --synthetic
@@ -55,8 +63,8 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	env -u KWSPOT_DATA -u KWSPOT_RUNS $(BIN)/python -m pytest -n 2
+test: lint $(VENV)/browser
+	env -u KWSPOT_DATA -u KWSPOT_RUNS $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 clean:
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
 from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
+from kwspot.commands.ui import ui
 from kwspot.errors import KwspotError
 
 
@@ -89,7 +90,7 @@ def root(
 
 
 COMMANDS = (
-    download, featurize, train, eval_, compare, predict, models, export, experiments, tensorboard, doctor,
+    download, featurize, train, eval_, compare, predict, ui, models, export, experiments, tensorboard, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)

@@ -5,20 +5,22 @@ x.wav        a file                          clips/       every audio file below
 -            a sound on standard input       @-           a list on standard input
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic, iglob
 from io import BytesIO
 import os
 from pathlib import Path
+from random import choice
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from kwspot.audio import STDIN, AudioError
-from kwspot.corpus import SUFFIXES
+from kwspot.corpus import SUFFIXES, TEST, read_corpus
 from kwspot.errors import KwspotError, MissingError
+from kwspot.labels import UNKNOWN
 
 STANDARD_INPUT = 0  # file descriptor; sys.stdin must not be read by a thread that may be left behind
 
@@ -96,3 +98,13 @@ def _or_none(found: Iterator[Source], name: str, reason: str) -> Iterator[Source
     else:
         yield first
         yield from found
+
+
+def random_test_clip(data: Path, labels: Sequence[str]) -> tuple[Path, str]:
+    """Choose a test recording of a corpus whose word the model can name; return its path and its word."""
+    clips = [clip for clip in read_corpus(data).clips if clip.split == TEST]
+    clips = [clip for clip in clips if clip.word in labels or UNKNOWN in labels]
+    if not clips:
+        raise MissingError(f"{data}: no test recordings of words that the model knows; name a corpus with --data")
+    chosen = choice(clips)
+    return data / chosen.name, chosen.word

@@ -11,10 +11,10 @@ ORDER = """
     errors files labels config runs audio archive install fetch download corpus voices acoustics synthetic
     features cache shards featurize frames batches metrics models.cells models.recurrent models models.cost
     reproducibility evaluation training experiment catalog spotter sources prediction graph export streaming
-    compare blocks tables report plots doctor
+    compare blocks tables report plots webui doctor
     commands commands.console commands.options commands.download commands.featurize commands.train commands.eval
     commands.compare commands.predict commands.models commands.export commands.experiments commands.runs
-    commands.tensorboard commands.doctor
+    commands.tensorboard commands.ui commands.doctor
     cli __main__
 """.split()  # noqa: SIM905
 

@@ -267,6 +267,6 @@ def test_tensorboard_shows_the_runs(project):
                 time.sleep(0.2)
             assert json.loads(page)[0].startswith("lstm-s1-")
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 143

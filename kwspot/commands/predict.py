@@ -1,7 +1,6 @@
 """`kwspot predict`."""
 
 import json
-from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,12 +55,12 @@ def predict(
     if bool(paths) == random:
         raise ConfigError("predict needs audio files, or --random for a test clip of the corpus; not both")
     from kwspot.prediction import predict_all
-    from kwspot.sources import Source, expand
+    from kwspot.sources import Source, expand, random_test_clip
     from kwspot.spotter import Spotter
 
     spotter = Spotter.load(model, runs_dir=runs)
     if random:
-        path, true_word = random_clip(data, spotter.labels)
+        path, true_word = random_test_clip(data, spotter.labels)
         sources, known = iter([Source(str(path), path)]), {"true_word": true_word}
     else:
         sources, known = expand(paths or (), raw_rate), {}
@@ -77,22 +76,6 @@ def predict(
             lines.result(source.name, result)
     if n_failed:
         raise typer.Exit(KwspotError.exit_code)
-
-
-def random_clip(data: Path, labels: tuple[str, ...]) -> tuple[Path, str]:
-    """Choose a test recording of a corpus whose word the model can name; return its path and its word."""
-    from random import choice
-
-    from kwspot.corpus import TEST, read_corpus
-    from kwspot.errors import MissingError
-    from kwspot.labels import UNKNOWN
-
-    clips = [clip for clip in read_corpus(data).clips if clip.split == TEST]
-    clips = [clip for clip in clips if clip.word in labels or UNKNOWN in labels]
-    if not clips:
-        raise MissingError(f"{data}: no test recordings of words that the model knows; name a corpus with --data")
-    chosen = choice(clips)
-    return data / chosen.name, chosen.word
 
 
 class Lines:

@@ -1,0 +1,35 @@
+"""`kwspot ui`."""
+
+from typing import Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
+
+
+def ui(
+    host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    model: ModelName = None,
+    data: DataDir = DATA,
+    runs: RunsDir = RUNS,
+) -> None:
+    """Open a page in the browser: record or upload a word; compare runs.
+
+    It is served on this machine only unless --host says otherwise, and loads
+    nothing from anywhere else. Ctrl-C ends it. Needs: pip install 'kwspot[ui]'
+
+    Examples:
+
+      kwspot ui
+
+      kwspot ui --model lstm --runs runs --data data
+
+      kwspot ui --host 0.0.0.0 --port 8000 --no-open
+    """
+    from kwspot.webui import build_page, serve
+
+    page = build_page(runs, data, model)
+    serve(page, host, port, opened=opened, started=lambda address: console.note(f"kwspot ui: {address}"))

@@ -1,0 +1,221 @@
+"""The page of `kwspot ui`: record or upload a word and see what a model hears; compare runs. Served by Gradio.
+
+    file -> loudest second -> Spotter -> word, posteriors, picture of waveform and log-mel frames
+
+Everything a browser loads comes from the page's own server, which the Content-Security-Policy header makes sure of.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kwspot import tables
+from kwspot.audio import AudioError, Decoded, Waveform, read_waveform, resample
+from kwspot.catalog import DEFAULT, bundled_models, find_model, run_models
+from kwspot.compare import choose_runs, sort_rows, table_rows
+from kwspot.errors import KwspotError, MissingError, MissingPartError
+from kwspot.plots import plot_clip, plot_overlay
+from kwspot.sources import random_test_clip
+from kwspot.spotter import Prediction, Spotter
+
+try:
+    import gradio
+    from starlette.middleware import Middleware
+except ImportError as error:
+    raise MissingPartError("the page needs gradio; install it with: pip install 'kwspot[ui]'") from error
+
+N_TOP = 5
+LONGEST_S = 60.0  # of a recording or an upload; of a longer one the centre
+MOST_BYTES = 20 * 2**20  # of an upload
+WAITING = 64  # visitors; the next is told to come back
+AT_ONCE = 2
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+FONTS = ("system-ui", "sans-serif")
+CSS = """
+#table table {display: block; overflow-x: auto; white-space: nowrap; border: none}
+#table :is(th, td) {padding: .3em .7em}
+img.picture {width: 100%; max-width: 46rem; background: white}
+"""
+
+
+def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.Blocks":
+    """Build the page. `model` is chosen at first; MissingError if there is no such model."""
+    chosen = find_model(model, runs_dir).name
+
+    def names() -> list[str]:
+        known = [found.name for found in [*bundled_models(), *run_models(runs_dir)]]
+        return known if chosen in known else [chosen, *known]
+
+    def answer(path: str | None, name: str) -> tuple[Any, ...]:
+        if path is None:
+            return None, "", ""
+        with _told():
+            return _answer(Path(path), Path(path).name, name, runs_dir)
+
+    def any_clip(name: str) -> tuple[Any, ...]:
+        with _told():
+            path, word = random_test_clip(data, _spotter(name, runs_dir).labels)
+            heard = read_waveform(path)  # the page plays samples: it has no access to the folder
+            return (heard.sample_rate, heard.waveform), *_answer(path, f"test clip of “{word}”", name, runs_dir)
+
+    def comparison() -> tuple[str, str]:
+        with _told():
+            return _comparison(runs_dir)
+
+    with gradio.Blocks(title="kwspot", analytics_enabled=False, fill_width=False) as page:
+        gradio.Markdown(
+            "# kwspot\nSay one of the model's words. What you record goes to the machine that serves this page, "
+            "and no further."
+        )
+        with gradio.Tab("Listen"), gradio.Row():
+            with gradio.Column(min_width=300):
+                choice = gradio.Dropdown(names(), value=chosen, label="Model")
+                sound = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="A word", buttons=[])
+                hear = gradio.Button("Which word?", variant="primary")
+                draw = gradio.Button("Random test clip")
+            with gradio.Column(min_width=300):
+                said = gradio.HTML(elem_id="said")
+                bars = gradio.Label(num_top_classes=N_TOP, label="Posteriors")
+                picture = gradio.HTML()
+        with gradio.Tab("Compare runs") as second:
+            table = gradio.Markdown(elem_id="table")
+            curves = gradio.HTML()
+        results = [bars, said, picture]
+        asked = [sound.stop_recording, sound.upload, hear.click, choice.change]
+        gradio.on(asked, answer, [sound, choice], results, api_name="predict")
+        draw.click(any_clip, choice, [sound, *results], api_name="random")
+        gradio.on([second.select, page.load], comparison, None, [table, curves], api_name="compare")
+        page.load(lambda: gradio.Dropdown(names()), None, choice, api_name=False)
+    return page
+
+
+def serve(page: "gradio.Blocks", host: str, port: int, *, opened: bool, started: Callable[[str], None]) -> None:
+    """Serve the page until interrupted; `started` hears its address. KwspotError if the port is taken."""
+    page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+    try:
+        _, address, _ = page.launch(
+            server_name=host, server_port=port, inbrowser=opened, prevent_thread_lock=True, quiet=True, share=False,
+            ssr_mode=False, max_file_size=MOST_BYTES, footer_links=[], enable_monitoring=False, run_history=False,
+            theme=gradio.themes.Default(font=FONTS, font_mono=("ui-monospace", "monospace")), css=CSS,
+            app_kwargs={"middleware": [Middleware(OwnOriginOnly)]},
+        )  # fmt: skip
+    except OSError as error:
+        raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
+    try:
+        started(address)
+        Event().wait()
+    finally:
+        page.close(verbose=False)
+
+
+class OwnOriginOnly:
+    """Tell the browser to load nothing from any other server (an ASGI middleware)."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Add the header to every response."""
+
+        async def send_with_policy(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+def loudest(waveform: Waveform, n_samples: int) -> int:
+    """Return where the `n_samples` with the most energy begin; 0 if there are no more than that."""
+    if len(waveform) <= n_samples:
+        return 0
+    energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
+    return int(np.argmax(energy[n_samples:] - energy[:-n_samples]))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Show an error as a message on the page, without the server's own paths."""
+    try:
+        yield
+    except AudioError as error:
+        raise gradio.Error(f"No sound that can be read: {error.reason}", print_exception=False) from error
+    except KwspotError as error:
+        raise gradio.Error(str(error), print_exception=False) from error
+
+
+def _spotter(name: str, runs_dir: Path) -> Spotter:
+    path = find_model(name, runs_dir).path
+    return _opened(path, name, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, name: str, _changed: int) -> Spotter:
+    return Spotter(path, name=name)
+
+
+def _answer(path: Path, title: str, name: str, runs_dir: Path) -> tuple[dict[str, float], str, str]:
+    """Return the top posteriors by word, what was heard as HTML, and the picture."""
+    spotter = _spotter(name, runs_dir)
+    decoded = read_waveform(path, longest_s=LONGEST_S)
+    rate = spotter.sample_rate
+    waveform = resample(decoded.waveform, decoded.sample_rate, rate)
+    start = loudest(waveform, spotter.clip_length)
+    clip = spotter.fit(waveform[start : start + spotter.clip_length])
+    (prediction,) = spotter.predict_clips([clip], N_TOP)
+    return dict(prediction.top), _said(prediction, title, start / rate, len(waveform) / rate), _picture(
+        Decoded(waveform, rate), start, clip, spotter
+    )  # fmt: skip
+
+
+def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) -> str:
+    heard = f"<strong>{escape(prediction.word)}</strong> {prediction.posterior:.2f}"
+    part = f", the loudest part from {start_s:.2f} s" if start_s else ""
+    return f'<p role="status">{heard}: {escape(title)}, {whole_s:.2f} s{part}</p>'
+
+
+def _picture(heard: Decoded, start: int, clip: Waveform, spotter: Spotter) -> str:
+    from kwspot.config import FrontEnd
+    from kwspot.features import log_mel_frames  # torch, for the picture only
+
+    front_end = FrontEnd(**spotter.metadata["front_end"])
+    frames: NDArray[np.float32] = log_mel_frames([clip], front_end)[0][: front_end.n_frames(len(clip))]
+    span = (start, start + len(clip))
+    alt = "Waveform, and log-mel frames of the part that was looked at"
+    return _drawn(lambda path: plot_clip(heard.waveform, heard.sample_rate, span, frames, front_end, path), alt)
+
+
+def _drawn(draw: Callable[[Path], None], alt: str) -> str:
+    """Return an SVG that `draw` writes as an HTML image of its own, so that ids of several do not meet."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.svg"
+        draw(path)
+        encoded = b64encode(path.read_bytes()).decode()
+    return f'<img class="picture" alt="{escape(alt)}" src="data:image/svg+xml;base64,{encoded}">'
+
+
+def _comparison(runs_dir: Path) -> tuple[str, str]:
+    try:
+        finished, _ = choose_runs(runs_dir, ())
+    except MissingError as error:
+        return f"No finished runs to compare: {error}", ""
+    rows = sort_rows(table_rows(finished), "val-acc")
+
+    def overlay(curve: str) -> str:
+        return _drawn(lambda path: plot_overlay(rows, curve, path), f"Learning curves: {curve.replace('_', ', ')}")
+
+    return tables.markdown(rows), overlay("accuracy_validation") + overlay("loss_validation")
+
+
+def default_page() -> "gradio.Blocks":
+    """Build the page of the bundled model alone, as a Space shows it."""
+    return build_page(Path("runs"), Path("data"), DEFAULT)
