@@ -1,4 +1,4 @@
-# make demo   install, then the whole way on a corpus this machine speaks itself: about five minutes
+# make demo   install, then the whole way on a corpus this machine speaks itself: a few minutes
 # make test   install what the tests need, then ruff, mypy and all tests
 PYTHON ?= python3
 VENV := .venv
@@ -54,9 +54,9 @@ demo: $(VENV)/demo-installed
 	@echo "The voices are synthetic and the training was short: the numbers say that everything works, no more."
 	@echo "What to do next:"
 	@echo "  . $(BIN)/activate                     # then 'kwspot' is a command; 'kwspot --help' lists all"
-	@echo "  kwspot predict my-recording.wav       # with the bundled model, which learned from real recordings"
-	@echo "  kwspot download && kwspot featurize   # the real recordings: 2.4 GB of Speech Commands"
-	@echo "  kwspot train lstm --seed 1 2 3        # the study on them; 'kwspot experiments' lists what there is"
+	@echo "  kwspot predict my-recording.wav          # with the bundled model, which learned from real recordings"
+	@echo "  kwspot download && kwspot featurize      # the real recordings: 2.4 GB of Speech Commands"
+	@echo "  kwspot train lstm --seed 1 2 3           # the study on them; 'kwspot experiments' lists what there is"
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

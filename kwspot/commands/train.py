@@ -146,11 +146,12 @@ class EpochLines:
         if self.quiet:
             return
         seconds = timing["seconds_train"] + timing["seconds_validation"]
-        left = (self.epochs - record.epoch) * seconds / 60
+        left_s = (self.epochs - record.epoch) * seconds
+        left = f"{left_s / 60:.0f} min" if left_s > 99 else f"{left_s:.0f} s"
         line = (
             f"{self.title}  epoch {record.epoch}/{self.epochs}"
             f"  train loss {record.loss_train:.3f} acc {record.accuracy_train:.1%}"
             f"  validation loss {record.loss_validation:.3f} acc {record.accuracy_validation:.1%}"
-            f"  {seconds:.0f} s, {self.speed:,.0f} clips/s, at most {left:.0f} min left"
+            f"  {seconds:.0f} s, {self.speed:,.0f} clips/s, at most {left} left"
         )
         (self.bar.console.print if self.bar else console.note)(line)
