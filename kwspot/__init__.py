@@ -5,6 +5,7 @@ from kwspot import Spotter
 Spotter.load().predict_file("yes.wav").word
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Spotter", "Stream", "__version__"]
+
+
+# onnxruntime >= 1.29 reports to Microsoft unless this is set before its import; its own switch comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,13 +6,13 @@ Everything a browser loads comes from the page's own server, which the Content-S
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from kwspot.catalog import DEFAULT, bundled_models, find_model, run_models
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.errors import KwspotError, MissingError, MissingPartError
 from kwspot.plots import plot_clip, plot_overlay
+from kwspot.runs import list_runs
 from kwspot.sources import random_test_clip
 from kwspot.spotter import Prediction, Spotter
 
@@ -38,6 +39,8 @@ LONGEST_S = 60.0  # of a recording or an upload; of a longer one the centre
 MOST_BYTES = 20 * 2**20  # of an upload
 WAITING = 64  # visitors; the next is told to come back
 AT_ONCE = 2
+KEPT_S = 600  # how long a recording is kept for the page; none is when the server ends
+DRAWING = Lock()  # matplotlib's style is one for all threads
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 FONTS = ("system-ui", "sans-serif")
 CSS = """
@@ -56,9 +59,10 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
         return known if chosen in known else [chosen, *known]
 
     def answer(path: str | None, name: str) -> tuple[Any, ...]:
-        if path is None:
-            return None, "", ""
         with _told():
+            if path is None:
+                words = ", ".join(_spotter(name, runs_dir).labels)
+                return None, f"<p>Record or upload one of: {escape(words)}</p>", ""
             return _answer(Path(path), Path(path).name, name, runs_dir)
 
     def any_clip(name: str) -> tuple[Any, ...]:
@@ -67,11 +71,11 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
             heard = read_waveform(path)  # the page plays samples: it has no access to the folder
             return (heard.sample_rate, heard.waveform), *_answer(path, f"test clip of “{word}”", name, runs_dir)
 
-    def comparison() -> tuple[str, str]:
+    def comparison(which: list[str]) -> tuple[str, str]:
         with _told():
-            return _comparison(runs_dir)
+            return _comparison(runs_dir, which)
 
-    with gradio.Blocks(title="kwspot", analytics_enabled=False, fill_width=False) as page:
+    with gradio.Blocks(title="kwspot", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(
             "# kwspot\nSay one of the model's words. What you record goes to the machine that serves this page, "
             "and no further."
@@ -81,20 +85,24 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
                 choice = gradio.Dropdown(names(), value=chosen, label="Model")
                 sound = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="A word", buttons=[])
                 hear = gradio.Button("Which word?", variant="primary")
-                draw = gradio.Button("Random test clip")
+                draw = gradio.Button("Random test clip", interactive=data.is_dir())
+                if not data.is_dir():
+                    gradio.Markdown("Test clips need a corpus: `kwspot download`, or `--data`.")
             with gradio.Column(min_width=300):
                 said = gradio.HTML(elem_id="said")
                 bars = gradio.Label(num_top_classes=N_TOP, label="Posteriors")
                 picture = gradio.HTML()
         with gradio.Tab("Compare runs") as second:
+            which = gradio.Dropdown(_experiments(runs_dir), multiselect=True, label="Experiments (none: all)")
             table = gradio.Markdown(elem_id="table")
             curves = gradio.HTML()
         results = [bars, said, picture]
         asked = [sound.stop_recording, sound.upload, hear.click, choice.change]
         gradio.on(asked, answer, [sound, choice], results, api_name="predict")
         draw.click(any_clip, choice, [sound, *results], api_name="random")
-        gradio.on([second.select, page.load], comparison, None, [table, curves], api_name="compare")
+        gradio.on([second.select, which.change], comparison, which, [table, curves], api_name="compare")
         page.load(lambda: gradio.Dropdown(names()), None, choice, api_name=False)
+        page.load(answer, [sound, choice], results, api_name=False)
     return page
 
 
@@ -184,6 +192,8 @@ def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) ->
 
 
 def _picture(heard: Decoded, start: int, clip: Waveform, spotter: Spotter) -> str:
+    if "front_end" not in spotter.metadata:  # a model of other making
+        return ""
     from kwspot.config import FrontEnd
     from kwspot.features import log_mel_frames  # torch, for the picture only
 
@@ -196,16 +206,20 @@ def _picture(heard: Decoded, start: int, clip: Waveform, spotter: Spotter) -> st
 
 def _drawn(draw: Callable[[Path], None], alt: str) -> str:
     """Return an SVG that `draw` writes as an HTML image of its own, so that ids of several do not meet."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, DRAWING:
         path = Path(folder) / "figure.svg"
         draw(path)
         encoded = b64encode(path.read_bytes()).decode()
     return f'<img class="picture" alt="{escape(alt)}" src="data:image/svg+xml;base64,{encoded}">'
 
 
-def _comparison(runs_dir: Path) -> tuple[str, str]:
+def _experiments(runs_dir: Path) -> list[str]:
+    return sorted({run.experiment for run in list_runs(runs_dir) if run.metrics})
+
+
+def _comparison(runs_dir: Path, which: Sequence[str] = ()) -> tuple[str, str]:
     try:
-        finished, _ = choose_runs(runs_dir, ())
+        finished, _ = choose_runs(runs_dir, which)
     except MissingError as error:
         return f"No finished runs to compare: {error}", ""
     rows = sort_rows(table_rows(finished), "val-acc")

@@ -146,6 +146,16 @@ def test_predict_and_random_are_two_things(folder):
     assert predict("x.wav", "--random").exit_code == 2
 
 
+def test_nothing_is_reported_and_nothing_written_at_home(folder):
+    home = folder / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_", "CI"))}
+    subprocess.run(
+        [*KWSPOT, "predict", "clips/1.wav"], env={**kept, "HOME": str(home)}, check=True, capture_output=True
+    )
+    assert list(home.rglob("*")) == []
+
+
 def test_prediction_imports_nothing_of_training(folder):
     heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "gradio", "rich")
     code = (

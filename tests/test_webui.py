@@ -130,6 +130,11 @@ def test_a_word_said_into_the_microphone_comes_out(page, spoken, address):
     page.get_by_role("tab", name="Compare runs").click()
     page.get_by_role("cell", name="lstm").wait_for()
     page.get_by_alt_text("Learning curves: loss").wait_for()
+    assert page.locator("#table tbody tr").count() == 2
+    page.get_by_label("Experiments (none: all)").click()
+    page.get_by_role("option", name="rnn").click()
+    page.get_by_role("cell", name="lstm").wait_for(state="detached")
+    assert page.locator("#table tbody tr").count() == 1
     elsewhere = [url for url in page.requested if not url.startswith((address, "data:", "blob:"))]
     assert elsewhere == []
 
@@ -182,6 +187,54 @@ def test_twenty_visitors_at_once_all_get_an_answer(address, folder, spoken):
             pool.map(lambda one: one.predict(handle_file(path), "keywords10", api_name="/predict"), visitors)
         )
     assert {answer[0]["label"] for answer in answers} == {spoken[0]}
+
+
+@BROWSER
+def test_nothing_recorded_gets_the_words_and_no_corpus_no_button(browser, tmp_path):
+    with served(tmp_path) as address:
+        page = browser.new_page(viewport={"width": 375, "height": 812})
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(address)
+        page.get_by_text("Record or upload one of: yes, no").wait_for()
+        assert page.get_by_role("button", name="Random test clip").is_disabled()
+        page.get_by_text("Test clips need a corpus").wait_for()
+        page.close()
+
+
+def test_a_model_that_does_not_say_its_front_end_gets_no_picture(spoken, tmp_path):
+    import onnx
+
+    from kwspot.webui import _answer
+
+    model = onnx.load(Spotter.load().path)
+    kept = [entry for entry in model.metadata_props if entry.key != "front_end"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "other.onnx")
+    path = write_sound(tmp_path / "word.wav", spoken[1])
+    top, _, picture = _answer(path, "a word", str(tmp_path / "other.onnx"), tmp_path)
+    assert max(top, key=top.get) == spoken[0]
+    assert picture == ""
+
+
+def test_no_recording_is_left_when_the_server_ends(tmp_path, spoken, monkeypatch):
+    from gradio_client import Client, handle_file
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "kept"))
+    path = write_sound(tmp_path / "word.wav", spoken[1])
+    with served(tmp_path) as address:
+        visitor = Client(address, verbose=False, download_files=False)
+        visitor.predict(handle_file(path), "keywords10", api_name="/predict")
+        assert list((tmp_path / "kept").rglob("*.wav"))
+    assert not list((tmp_path / "kept").rglob("*.wav"))
+
+
+def test_pictures_drawn_at_once_are_those_drawn_alone(folder):
+    from kwspot.webui import _comparison
+
+    alone = _comparison(folder / "runs")
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: _comparison(folder / "runs"), range(12))) == {alone}
 
 
 def test_errors_are_one_line(folder):
