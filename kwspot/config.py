@@ -1,7 +1,8 @@
 """The registry: `experiments.yaml` -> frozen, strict settings of one experiment.
 
-`defaults:` holds the study's own set-up once; an experiment says only what differs, and why. All problems of
-a file are named at once. The file is read as YAML 1.2: `yes`, `no`, `on` and `off` are words, `1e-3` is a number.
+`defaults:` holds the study's own set-up once; an experiment says only what differs from it, or from the experiment
+that it is `like`, and why. All problems of a file are named at once. The file is read as YAML 1.2: `yes`, `no`, `on`
+and `off` are words, `1e-3` is a number.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -85,7 +87,7 @@ class FrontEnd(Settings):
 class ModelSettings(Settings):
     """One recurrent spotter: input scaling -> stacking -> encoder -> pooling -> head."""
 
-    cell: Literal["rnn", "rnn_ln", "lstm", "gru"] = "rnn"
+    cell: Literal["rnn", "rnn_ln", "fastrnn", "lstm", "gru"] = "rnn"
     hidden_size: Positive = 128
     num_layers: Positive = 2
     bidirectional: bool = False
@@ -93,20 +95,42 @@ class ModelSettings(Settings):
     recurrent_init: Literal["uniform", "orthogonal", "identity"] = "uniform"
     input_scaling: Literal["none", "standard"] = "none"  # standard: per mel band, statistics of the training split
     frame_stack: Positive = 1  # neighbouring frames joined into one step of the recurrence
-    pooling: Literal["last", "mean", "max"] = "last"
+    pooling: Literal["last", "mean", "max", "attention"] = "last"
+    attention_heads: Positive | None = None  # of pooling: attention; 1 if not said
     head_norm: bool = False  # LayerNorm before the linear layer
 
 
 class TrainSettings(Settings):
     """How an experiment is trained."""
 
-    optimizer: Literal["adam"] = "adam"
-    learning_rate: PositiveFloat = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: PositiveFloat = 1e-3  # the peak of a schedule
+    schedule: Literal["cosine", "one_cycle"] | None = None
+    warmup_epochs: Positive | None = None  # of a rate that rises in a line; one_cycle has its own
+    weight_decay: PositiveFloat | None = None
+    label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
-    patience: Positive = 5  # epochs without a better validation accuracy before stopping
+    patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
+
+
+class AugmentSettings(Settings):
+    """How training clips are varied, a new draw every epoch (augment.py). Ranges lie around no change."""
+
+    shift_ms: NotNegative = 0.0
+    speed: Fraction = 0.0  # 0.15 for 0.85 to 1.15 times the pace
+    tract: Fraction = 0.0  # the same for the frequencies of the vocal tract
+    gain_db: NotNegative = 0.0
+    noise_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the clips
+    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = [5.0, 30.0]  # lowest and highest
+    time_masks: Annotated[int, Field(ge=0)] = 0
+    time_mask_ms: NotNegative = 250.0  # at most
+    band_masks: Annotated[int, Field(ge=0)] = 0
+    band_mask_width: NotNegative = 7.0  # bands at most
+    mixup: Annotated[float, Field(gt=0, le=1)] | None = None  # alpha of the Beta distribution
 
 
 class Experiment(Settings):
@@ -117,11 +141,15 @@ class Experiment(Settings):
     task: str | list[str] = "kws35"
     front_end: FrontEnd = FrontEnd()
     model: ModelSettings = ModelSettings()
+    augment: AugmentSettings | None = None
     train: TrainSettings = TrainSettings()
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides a result: everything but the name and the reason."""
-        return self.model_dump(exclude={"name", "why"})
+        """Return what decides a result: everything but the name, the reason, and parts that are not there.
+
+        A part that kwspot learns later is None by default, so that runs from before keep their names.
+        """
+        return self.model_dump(exclude={"name", "why"}, exclude_none=True, mode="json")
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -238,8 +266,28 @@ def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path}: needs a mapping 'experiments:' of named experiments")
     if strange := [str(key) for key in content if key not in ("defaults", "experiments")]:
         raise ConfigError(f"{path}: {', '.join(strange)}: unknown; known: defaults, experiments")
-    defaults = content.get("defaults") or {}
-    return {str(name): _merge(defaults, given or {}) for name, given in content["experiments"].items()}
+    experiments = {str(name): given or {} for name, given in content["experiments"].items()}
+    if flat := [name for name, given in experiments.items() if not isinstance(given, Mapping)]:
+        raise ConfigError(f"{path}: {', '.join(flat)}: needs a mapping of settings, with a reason as 'why:'")
+    return {name: _laid_over(name, experiments, content.get("defaults") or {}, path) for name in experiments}
+
+
+def _laid_over(
+    name: str, experiments: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """Lay an experiment over the one it is `like`, or over the defaults; its `why` is its own."""
+    chain = [name]
+    while (parent := experiments[chain[-1]].get("like")) is not None:
+        if parent not in experiments or parent in chain:
+            wrong = "goes round in a circle" if parent in chain else f"no experiment '{parent}'"
+            raise ConfigError(f"{path}: {chain[-1]}.like: {wrong}; name another experiment of this file")
+        chain.append(parent)
+    settings = dict(defaults)
+    for one in reversed(chain):
+        given = experiments[one]
+        left_out = ("like",) if one == name else ("like", "why")
+        settings = _merge(settings, {key: value for key, value in given.items() if key not in left_out})
+    return settings
 
 
 def load_registry(path: Path | None = None) -> dict[str, Experiment]:

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from kwspot import runs
-from kwspot.batches import Split, resolve_task, select
+from kwspot.augment import Streams, augment, mix
+from kwspot.batches import Batch, Split, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
 from kwspot.config import Experiment
 from kwspot.errors import ConfigError, IntegrityError, MissingError
@@ -21,7 +24,7 @@ from kwspot.models import build_model
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.reproducibility import choose_device, environment, seed_for
-from kwspot.training import EpochRecord, Progress, Trainer
+from kwspot.training import EpochRecord, Progress, Trainer, Vary
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,30 @@ def run_experiment(
     model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
     if model.scaling is not None:
         model.scaling.fit(*band_statistics(train))
-    trainer = Trainer(model.to(target), experiment.train, train, validation, seed=seed, device=target)
+    trainer = Trainer(
+        model.to(target), experiment.train, train, validation, seed=seed, device=target, vary=_vary(experiment, task)
+    )
     if checkpoint.is_file():
         trainer.restore(_load(checkpoint, target))
     write_json(folder / runs.RUN, _record(experiment, seed, task, cache, model, target, folder.name))
     _train(trainer, folder, listener)
     return runs.read_run(folder)
+
+
+def _vary(experiment: Experiment, task: Task) -> Vary | None:
+    """Say how training batches are augmented; None if they are not."""
+    settings = experiment.augment
+    if settings is None:
+        return None
+
+    def vary(features: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
+        features = augment(features, lengths, settings, experiment.front_end, draw)
+        if settings.mixup is None:
+            return features, lengths, labels
+        targets = F.one_hot(labels, len(task.classes)).to(features)
+        return mix(features, lengths, targets, settings.mixup, draw("mixup"))
+
+    return vary
 
 
 def _train(trainer: Trainer, folder: Path, listener: Listener) -> None:
@@ -84,7 +105,7 @@ def _train(trainer: Trainer, folder: Path, listener: Listener) -> None:
     with SummaryWriter(str(folder), purge_step=len(trainer.history) + 1) as events:
         for record in trainer.run(listener.should_stop, listener.step):
             if trainer.best is record:
-                _save(trainer.model.state_dict(), folder / runs.BEST)
+                _save(trainer.evaluated.state_dict(), folder / runs.BEST)
             # The weights first, then the checkpoint that counts the epoch as done: killed between the two,
             # a resumed run computes the epoch again and writes the same weights.
             _save(trainer.state(), folder / runs.CHECKPOINT)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from kwspot.config import FrontEnd
 from kwspot.features import mel_bands
-from kwspot.models.cells import GRU, LN_EPS, LSTM, RNN
+from kwspot.models.cells import GRU, LN_EPS, LSTM, RNN, FastRNN
 from kwspot.models.recurrent import InputScaling, RecurrentModel
 
 # The gates of one layer's weight matrices, in the order ONNX wants of the order torch has.
@@ -163,8 +163,8 @@ def _encoder(x: Var, model: RecurrentModel, states: list[Var] | None) -> tuple[V
 def _layer(x: Var, cells: Sequence[nn.Module], hidden_size: int, start: list[Var]) -> tuple[Var, list[Var]]:
     """Run the directions of one layer: states (n_steps, batch, n_directions * hidden_size), and where they end."""
     cell = cells[0]
-    if isinstance(cell, RNN) and cell.g is not None:
-        return _layer_norm_rnn(x, cast(Sequence[RNN], cells), hidden_size, start)
+    if isinstance(cell, FastRNN) or (isinstance(cell, RNN) and cell.g is not None):
+        return _looped(x, cast(Sequence[RNN | FastRNN], cells), hidden_size, start)
     w, r, b = (np.stack(parts) for parts in zip(*(_onnx_weights(c) for c in cells), strict=True))
     direction = "bidirectional" if len(cells) == 2 else "forward"
     first = [op.unsqueeze(s, _ints([0])) for s in start]  # (n_directions, batch, hidden_size)
@@ -203,8 +203,8 @@ def _onnx_weights(cell: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return arranged("weight_ih"), arranged("weight_hh"), np.concatenate([arranged("bias_ih"), arranged("bias_hh")])
 
 
-def _layer_norm_rnn(x: Var, cells: Sequence[RNN], hidden_size: int, start: list[Var]) -> tuple[Var, list[Var]]:
-    """Run a tanh RNN with LayerNorm in every step, one Loop a direction."""
+def _looped(x: Var, cells: Sequence[RNN | FastRNN], hidden_size: int, start: list[Var]) -> tuple[Var, list[Var]]:
+    """Run a cell that ONNX has no operator for, one Loop a direction."""
     batch = op.shape(x, start=1, end=2)
     zeros = op.expand(_const(np.zeros((1, hidden_size), np.float32)), op.concat([batch, _ints([1])], axis=0))
     outputs, ends = [], []
@@ -215,15 +215,19 @@ def _layer_norm_rnn(x: Var, cells: Sequence[RNN], hidden_size: int, start: list[
     return (outputs[0] if len(cells) == 1 else op.concat(outputs, axis=2)), ends
 
 
-def _loop(x: Var, cell: RNN, start: Var) -> Sequence[Var]:
-    u_t, gain, bias = _weight(cell.u.t()), _weight(cell.g), _weight(cell.b)
+def _loop(x: Var, cell: RNN | FastRNN, start: Var) -> Sequence[Var]:
+    u_t, bias = _weight(cell.u.t()), _weight(cell.b)
     projected = op.matmul(x, _weight(cell.w.t()))
 
     def step(t: Var, go_on: Var, h: Var) -> list[Var]:
         now = op.gather(projected, op.reshape(t, _ints([])), axis=0)  # spox takes the scalar t for (1,)
         a = op.add(now, op.matmul(h, u_t))
-        normed, _, _ = op.layer_normalization(a, gain, bias, axis=-1, epsilon=LN_EPS)
-        h = op.tanh(normed)
+        if isinstance(cell, FastRNN):
+            alpha, beta = _weight(cell.alpha.sigmoid()), _weight(cell.beta.sigmoid())
+            h = op.add(op.mul(alpha, op.tanh(op.add(a, bias))), op.mul(beta, h))
+        else:
+            normed, _, _ = op.layer_normalization(a, _weight(cell.g), bias, axis=-1, epsilon=LN_EPS)
+            h = op.tanh(normed)
         return [go_on, h, h]
 
     return op.loop(op.squeeze(op.shape(x, start=0, end=1)), v_initial=[start], body=step)
@@ -242,6 +246,9 @@ def _pooled(states: Var, model: RecurrentModel) -> Var:
         return op.reduce_mean(states, axes=[0], keepdims=0)
     if model.pooling == "max":
         return op.reduce_max(states, axes=[0], keepdims=0)
+    if model.attention is not None:
+        weights = op.softmax(_scores(states, model), axis=0)
+        return op.reshape(op.einsum([weights, states], equation="tbh,tbs->bhs"), _ints([0, -1]))
     end = op.gather(states, _const(np.array(-1, dtype=np.int64)), axis=0)
     if model.encoder.n_directions == 1:
         return end
@@ -263,15 +270,35 @@ def _pooled_stream(states: Var, n_steps: Var, steps: Var, window: int, model: Re
     first_real = op.sub(_const(np.float32(window - 1)), n_steps)  # (batch, 1)
     real = op.unsqueeze(op.greater_or_equal(op.cast(position, to=np.float32), first_real), _ints([1]))
     if model.pooling == "mean":
-        weight = op.cast(real, to=np.float32)
-        total = op.average_pool(op.mul(seen, weight), kernel_shape=(window,))
-        pooled = op.div(total, op.average_pool(weight, kernel_shape=(window,)))
+        pooled = _weighted_mean(seen, op.cast(real, to=np.float32), window)
+    elif model.attention is not None:
+        # The largest score of all stands in for that of each window: the softmax is the same.
+        scores = op.where(
+            real,
+            op.transpose(_scores(op.transpose(seen, perm=(2, 0, 1)), model), perm=(1, 2, 0)),
+            _const(np.float32(-1e4)),
+        )
+        weight = op.exp(op.sub(scores, op.reduce_max(scores, axes=[2], keepdims=1)))
+        heads = op.split(weight, outputs_count=model.attention.out_features, axis=1)
+        pooled = op.concat([_weighted_mean(seen, head, window) for head in heads], axis=1)
     else:
         pooled, _ = op.max_pool(op.where(real, seen, _const(np.float32(-2))), kernel_shape=(window,))  # |state| < 1
     k = op.cast(op.shape(states, start=0, end=1), to=np.float32)
     counted = op.min([op.add(n_steps, k), _const(np.float32(window))])
     kept = op.transpose(_last(seen, window - 1, axis=2), perm=(0, 2, 1))
     return op.transpose(pooled, perm=(0, 2, 1)), counted, op.reshape(kept, _ints([0, -1]))
+
+
+def _scores(states: Var, model: RecurrentModel) -> Var:
+    """Score every step for every attention head: (n_steps, batch, size) -> (n_steps, batch, heads)."""
+    assert model.attention is not None
+    return op.add(op.matmul(states, _weight(model.attention.weight.t())), _weight(model.attention.bias))
+
+
+def _weighted_mean(x: Var, weight: Var, window: int) -> Var:
+    """Average x (batch, size, n) with weights (batch, 1, n) over every `window` neighbours."""
+    total = op.average_pool(op.mul(x, weight), kernel_shape=(window,))
+    return op.div(total, op.average_pool(weight, kernel_shape=(window,)))
 
 
 def _head(pooled: Var, model: RecurrentModel) -> Var:

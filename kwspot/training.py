@@ -16,15 +16,19 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from kwspot.batches import Split
+from kwspot.batches import Batch, Split
 from kwspot.config import TrainSettings
 from kwspot.evaluation import logits_of, loss_and_accuracy
+from kwspot.optimization import make_average, make_optimizer, rate_at
 from kwspot.reproducibility import generator_for, seed_for
+
+# Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
+Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Callable[[str], torch.Generator]], Batch]
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch came to. Training figures are running means over its steps, so with dropout on."""
+    """What one epoch came to. Training figures are running means over its steps, dropout and augmentation on."""
 
     epoch: int  # from 1
     loss_train: float  # cross-entropy, nats a clip
@@ -60,15 +64,22 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        vary: Vary | None = None,
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
-        self.seed, self.device = seed, device
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        self.seed, self.device, self.vary = seed, device, vary
+        self.optimizer = make_optimizer(model.parameters(), settings)
+        self.average = make_average(model, settings)
         self.class_weights = _class_weights(train).to(device) if settings.class_weights else None
         self.history: list[EpochRecord] = []
         self.timing: list[dict[str, Any]] = []
         self.progress = Progress(epoch=1)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that validation sees and that is kept: the average of the weights, if there is one."""
+        return self.model if self.average is None else self.average.module
 
     @property
     def best(self) -> EpochRecord | None:
@@ -78,7 +89,8 @@ class Trainer:
     @property
     def finished(self) -> str | None:
         """Why training is over: `patience` or `epochs`; None while it is not."""
-        if self.best and len(self.history) - self.best.epoch >= self.settings.patience:
+        patience = self.settings.patience
+        if self.best and patience and len(self.history) - self.best.epoch >= patience:
             return "patience"
         return "epochs" if len(self.history) >= self.settings.epochs else None
 
@@ -100,6 +112,7 @@ class Trainer:
         self.model.train()
         started, before = time.perf_counter(), now.seconds
         for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
+            self._set_rate(n_steps)
             self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device))
             now.seconds = before + time.perf_counter() - started
             report(now, n_steps)
@@ -107,14 +120,28 @@ class Trainer:
                 return True
         return False
 
+    def _set_rate(self, n_steps: int) -> None:
+        rate = rate_at(self.settings, (self.progress.epoch - 1) * n_steps + self.progress.step, n_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def _step(self, features: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor) -> None:
         self.optimizer.zero_grad()
+        targets = labels
+        if self.vary is not None:
+            step = self.progress.step
+            features, lengths, targets = self.vary(
+                features, lengths, labels, lambda purpose: generator_for(self.seed, purpose, self.progress.epoch, step)
+            )
         logits = self.model(features, lengths)
-        loss = F.cross_entropy(logits, labels, weight=self.class_weights)
+        smoothing = self.settings.label_smoothing or 0.0
+        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         loss.backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         now = self.progress
         now.step += 1
         now.n_seen += len(labels)
@@ -124,7 +151,7 @@ class Trainer:
 
     def _end_epoch(self) -> EpochRecord:
         now, started = self.progress, time.perf_counter()
-        logits = logits_of(self.model, self.validation_split, self.device)
+        logits = logits_of(self.evaluated, self.validation_split, self.device)
         loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)
         record = EpochRecord(
             epoch=now.epoch,
@@ -152,6 +179,7 @@ class Trainer:
         cuda = self.device.type == "cuda"
         return {
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
@@ -163,6 +191,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None:

@@ -1,9 +1,14 @@
 """The registry: strict, complete in its complaints, and free of YAML's surprises."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from kwspot.config import FrontEnd, find_registry, load_experiment, load_registry, read_yaml
+from kwspot.config import Experiment, FrontEnd, find_registry, load_experiment, load_registry, read_yaml
 from kwspot.errors import ConfigError, MissingError
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -52,8 +57,49 @@ experiments:
     message = str(error.value)
     assert "a.train.epoch: unknown; did you mean 'epochs'?" in message
     assert "b.train.epoch: unknown; did you mean 'epochs'?" in message
-    assert "a.model.cell: should be 'rnn', 'rnn_ln', 'lstm' or 'gru', got 'lstn'" in message
+    assert "a.model.cell: should be 'rnn', 'rnn_ln', 'fastrnn', 'lstm' or 'gru', got 'lstn'" in message
     assert "a.model.dropout: should be less than 1, got 1.5" in message
+
+
+def test_an_experiment_is_like_another_and_says_what_differs(registry):
+    path = registry("""
+defaults: {train: {epochs: 7}}
+experiments:
+  c: {like: b, why: z, model: {hidden_size: 9}}
+  a: {why: x, model: {cell: lstm, hidden_size: 5}, train: {patience: null}}
+  b: {like: a, why: y, model: {dropout: 0.1}}
+""")
+    c = load_experiment("c", path)
+    assert (c.why, c.model.cell, c.model.hidden_size, c.model.dropout) == ("z", "lstm", 9, 0.1)
+    assert (c.train.epochs, c.train.patience) == (7, None)
+    assert load_experiment("a", path).model.dropout == 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{a: {why: x, like: b}}", "a.like: no experiment 'b'"),
+        ("{a: {why: x, like: b}, b: {why: y, like: a}}", "goes round in a circle"),
+        ("{a: {why: x}, b: {like: a}}", r"b\.why: missing"),
+        ("{a: 3}", "a: needs a mapping of settings"),
+    ],
+)
+def test_an_experiment_that_is_like_nothing_is_refused(registry, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_registry(registry(f"experiments: {text}"))
+
+
+def test_parts_that_are_not_there_do_not_rename_a_run():
+    """Settings that came later are None by default, and None is left out of what names a run."""
+    deciding = load_experiment("lstm").deciding()
+    assert "augment" not in deciding
+    assert set(deciding["train"]) == {
+        "optimizer", "learning_rate", "batch_size", "epochs", "patience", "clip_norm", "class_weights"
+    }  # fmt: skip
+    record = json.loads((ROOT / "results" / "study" / "lstm-s1-b686afd3" / "run.json").read_text())
+    assert record["settings"] == deciding
+    mended = load_experiment("rnn_best")
+    assert Experiment(name="x", why="y", **json.loads(json.dumps(mended.deciding()))).augment == mended.augment
 
 
 def test_reason_is_mandatory(registry):

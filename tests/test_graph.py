@@ -21,6 +21,7 @@ VARIANTS = [
         ("last", 1, {}),
         ("mean", 4, {"head_norm": True, "input_scaling": "standard"}),
         ("max", 3, {"num_layers": 1}),
+        ("attention", 2, {"attention_heads": 2}),
     )
 ]
 STREAMING = [variant for variant in VARIANTS if not variant["bidirectional"]]
@@ -83,7 +84,7 @@ def test_stream_after_every_step_equals_the_clip_so_far(settings):
         np.testing.assert_allclose(found[:, i], torch.from_numpy(so_far).softmax(-1), atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
 def test_stream_pools_over_a_clip_length_and_no_further(pooling):
     """What was heard before, a loud second, does not reach the pool: only the states of the last clip length do."""
     model = model_of(cell="rnn", pooling=pooling, frame_stack=2)
@@ -97,8 +98,7 @@ def test_stream_pools_over_a_clip_length_and_no_further(pooling):
     with torch.no_grad():
         features = LogMel(FRONT_END)(torch.from_numpy(waveform))
         states, _ = model.states(features, torch.tensor([features.shape[1]]))
-        last = states[-window:]
-        pooled = last.mean(0) if pooling == "mean" else last.amax(0)
+        pooled = model._pool(states[-window:], torch.tensor([window]))
         expected = model.head(pooled).softmax(-1).numpy()
     np.testing.assert_allclose(posteriors[:, -1], expected, atol=1e-5)
 

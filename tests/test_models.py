@@ -6,7 +6,7 @@ from torch import nn
 
 from kwspot.config import ModelSettings, load_registry
 from kwspot.models import CELLS, build_model
-from kwspot.models.cells import RNN
+from kwspot.models.cells import RNN, FastRNN
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.recurrent import reverse_clips, stack_frames
 
@@ -22,7 +22,7 @@ VARIANTS = [
     {"cell": cell, "bidirectional": bidirectional, "pooling": pooling, "frame_stack": frame_stack}
     for cell in CELLS
     for bidirectional in (False, True)
-    for pooling in ("last", "mean", "max")
+    for pooling in ("last", "mean", "max", "attention")
     for frame_stack in (1, 4)
 ]
 
@@ -33,6 +33,28 @@ def test_written_gradient_equals_numeric_one(normalise):
     cell = RNN(3, 5, normalise=normalise).double()
     x = torch.randn(7, 4, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, *_: cell(x), (x, *cell.parameters()))
+
+
+def test_gradient_of_fastrnn_equals_numeric_one():
+    torch.manual_seed(0)
+    cell = FastRNN(3, 5).double()
+    with torch.no_grad():
+        cell.alpha.fill_(0.5)  # away from the start, where the candidates hardly count
+    x = torch.randn(7, 4, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: cell(x), (x, *cell.parameters()))
+    states, h = cell(x), torch.zeros(4, 5, dtype=torch.double)
+    for x_t, state in zip(x, states, strict=True):
+        h = cell.alpha.sigmoid() * torch.tanh(x_t @ cell.w.t() + h @ cell.u.t() + cell.b) + cell.beta.sigmoid() * h
+        torch.testing.assert_close(state, h)
+
+
+def test_attention_weighs_real_steps_only_and_sums_to_one():
+    model = model_of(cell="rnn", pooling="attention", attention_heads=3)
+    states, lengths = torch.randn(9, 2, 8), torch.tensor([9, 4])
+    pooled = model._pool(states, lengths).reshape(2, 3, 8)
+    for clip, n in enumerate(lengths.tolist()):
+        weights = model.attention(states[:n, clip]).softmax(0)
+        torch.testing.assert_close(pooled[clip], weights.t() @ states[:n, clip])
 
 
 @pytest.mark.parametrize("normalise", [False, True])

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from kwspot.config import ModelSettings
-from kwspot.models.cells import GRU, LSTM, RNN
+from kwspot.models.cells import GRU, LSTM, RNN, FastRNN
 from kwspot.models.recurrent import Encoder, InputScaling, RecurrentModel
 
 CELLS: dict[str, Callable[..., Any]] = {
     "rnn": RNN,
     "rnn_ln": partial(RNN, normalise=True),
+    "fastrnn": FastRNN,
     "lstm": LSTM,
     "gru": GRU,
 }
@@ -36,6 +37,7 @@ def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> Recurre
         n_classes=n_classes,
         frame_stack=settings.frame_stack,
         pooling=settings.pooling,
+        attention_heads=settings.attention_heads or 1,
         head_norm=settings.head_norm,
         scaling=InputScaling(n_mels) if settings.input_scaling == "standard" else None,
     )

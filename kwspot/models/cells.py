@@ -73,6 +73,41 @@ class TanhRecurrence(torch.autograd.Function):
         return grad_projected, grad_u, (grad_normed * scaled).sum((0, 1)), grad_normed.sum((0, 1))
 
 
+class FastRecurrence(torch.autograd.Function):
+    """The loop over time of a FastRNN layer, with its gradient written out as in TanhRecurrence.
+
+    Per step  c = tanh(p + U h),  h' = alpha c + beta h.
+
+    projected (n_steps, batch, hidden_size), u (hidden_size, hidden_size), alpha and beta () -> states
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, u: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+        """Run the recurrence from a zero state."""
+        candidates, states = torch.empty_like(projected), torch.empty_like(projected)
+        h, u_t = torch.zeros_like(projected[0]), u.t()
+        for t in range(len(projected)):
+            torch.tanh(torch.addmm(projected[t], h, u_t), out=candidates[t])
+            torch.add(alpha * candidates[t], beta * h, out=states[t])
+            h = states[t]
+        ctx.save_for_backward(u, alpha, beta, candidates, states)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of projected, u, alpha and beta."""
+        u, alpha, beta, candidates, states = ctx.saved_tensors
+        grad_projected, grads = torch.empty_like(states), torch.empty_like(states)
+        grad_h = torch.zeros_like(states[0])
+        for t in reversed(range(len(states))):
+            torch.add(grad_states[t], grad_h, out=grads[t])
+            torch.ops.aten.tanh_backward.grad_input(alpha * grads[t], candidates[t], grad_input=grad_projected[t])
+            grad_h = torch.addmm(beta * grads[t], grad_projected[t], u)
+        grad_u = grad_projected[1:].flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        return grad_projected, grad_u, (grads * candidates).sum(), (grads[1:] * states[:-1]).sum()
+
+
 class RNN(nn.Module):
     """Vanilla RNN (Elman, 1990), optionally with LayerNorm on the pre-activation of every step.
 
@@ -105,6 +140,38 @@ class RNN(nn.Module):
         if self.g is None:
             return TanhRecurrence.apply(nn.functional.linear(x, self.w, self.b), self.u, None, None)
         return TanhRecurrence.apply(nn.functional.linear(x, self.w), self.u, self.g, self.b)
+
+
+class FastRNN(nn.Module):
+    """Tanh RNN with a weighted residual connection (Kusupati et al., arXiv:1901.02358): two scalars more than RNN.
+
+        h~ = tanh(W x + U h + b)    h' = sigmoid(a) h~ + sigmoid(b') h
+
+    They start at sigmoid(-3) = 0.05 and sigmoid(3) = 0.95, so the state changes slowly and its gradient lives long.
+
+    x: (n_steps, batch, input_size) -> states: (n_steps, batch, hidden_size)
+    """
+
+    GATES = 1
+    START = 3.0
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(hidden_size)
+        self.w = nn.Parameter(torch.empty(hidden_size, input_size).uniform_(-bound, bound))
+        self.u = nn.Parameter(torch.empty(hidden_size, hidden_size).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
+        self.alpha = nn.Parameter(torch.tensor(-self.START))
+        self.beta = nn.Parameter(torch.tensor(self.START))
+
+    def recurrent_weights(self) -> list[Tensor]:
+        """Return the square matrices that map a state to the next, one a gate."""
+        return [self.u]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs to states."""
+        projected = nn.functional.linear(x, self.w, self.b)
+        return FastRecurrence.apply(projected, self.u, self.alpha.sigmoid(), self.beta.sigmoid())
 
 
 class LSTM(nn.Module):

@@ -20,4 +20,6 @@ def count_macs(model: RecurrentModel, n_frames: int) -> int:
     encoder = model.encoder
     layers = [*encoder.forward_layers, *encoder.backward_layers]
     weights = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
+    if model.attention is not None:  # its scores, and the weighted sum
+        weights += [model.attention.weight, model.attention.weight]
     return n_steps * sum(weight.numel() for weight in weights) + model.head.weight.numel()

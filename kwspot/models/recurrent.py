@@ -115,6 +115,7 @@ class RecurrentModel(nn.Module):
         n_classes: int,
         frame_stack: int,
         pooling: str,
+        attention_heads: int,
         head_norm: bool,
         scaling: InputScaling | None,
     ) -> None:
@@ -122,8 +123,10 @@ class RecurrentModel(nn.Module):
         self.n_mels, self.frame_stack, self.pooling = n_mels, frame_stack, pooling
         self.scaling = scaling
         self.encoder = encoder
-        self.head_norm = nn.LayerNorm(encoder.output_size) if head_norm else None
-        self.head = nn.Linear(encoder.output_size, n_classes)
+        self.attention = nn.Linear(encoder.output_size, attention_heads) if pooling == "attention" else None
+        pooled_size = encoder.output_size * (attention_heads if pooling == "attention" else 1)
+        self.head_norm = nn.LayerNorm(pooled_size) if head_norm else None
+        self.head = nn.Linear(pooled_size, n_classes)
 
     def states(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features to the encoder's states (n_steps, batch, size) and the real steps of each clip (batch,)."""
@@ -145,4 +148,7 @@ class RecurrentModel(nn.Module):
         real = real_frames(len(states), lengths)[..., None]
         if self.pooling == "mean":
             return (states * real).sum(0) / lengths[:, None]
+        if self.attention is not None:  # each head weighs the steps by a softmax over time of its own
+            weights = self.attention(states).masked_fill(~real, -torch.inf).softmax(0)  # (n_steps, batch, heads)
+            return torch.einsum("tbh,tbs->bhs", weights, states).flatten(1)
         return states.masked_fill(~real, -torch.inf).amax(0)

@@ -1,0 +1,166 @@
+"""Cached log-mel frames -> what the same word could have sounded like; drawn anew for every clip and epoch.
+
+    features (batch, n_frames, n_mels), lengths (batch,) -> features of the same shape
+
+    speed, shift, tract   X'[t, m] = X[src(t), src(m)], between neighbours linearly; beyond the ends the end frames
+    gain                  X + gain_db * ln(10) / 10
+    noise                 ln(e^X + g e^N): power adds; N is coloured noise, or babble of other clips of the batch
+    masks                 SpecAugment (Park et al., arXiv:1904.08779): spans of frames and of bands take the mean
+    mixup                 lambda X_i + (1 - lambda) X_j with targets mixed alike (Zhang et al., arXiv:1710.09412)
+
+All of it acts on frames that were computed once, so an epoch reads no sound. Every purpose draws from a stream of its
+own: switching one on does not move the others. Validation and test are never augmented.
+"""
+
+from collections.abc import Callable
+import math
+
+import torch
+from torch import Generator, Tensor
+import torch.nn.functional as F
+
+from kwspot.config import AugmentSettings, FrontEnd
+
+Streams = Callable[[str], Generator]  # by purpose
+
+DB = math.log(10) / 10  # nats of power in a decibel
+SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
+BABBLE_SHARE = 0.3  # of the noisy clips
+BABBLERS = 3
+
+
+def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
+    """Apply what the settings ask for; `draw` gives the random stream of a purpose."""
+    if settings.shift_ms or settings.speed or settings.tract:
+        features = warp(features, lengths, settings, front_end, draw)
+    if settings.noise_share:
+        features = add_noise(features, lengths, settings, front_end, draw)
+    if settings.gain_db:
+        features = features + _uniform(len(features), settings.gain_db, draw("gain"), features)[:, None, None] * DB
+    if settings.time_masks or settings.band_masks:
+        features = mask(features, lengths, settings, front_end, draw)
+    return features
+
+
+def warp(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
+    """Move, stretch and transpose clips: time shift, pace, and the length of the vocal tract."""
+    n, n_frames, n_mels = features.shape
+    shift = _uniform(n, settings.shift_ms / front_end.hop_ms, draw("shift"), features)[:, None]
+    speed = 1 + _uniform(n, settings.speed, draw("speed"), features)[:, None]
+    tract = 1 + _uniform(n, settings.tract, draw("tract"), features)[:, None]
+    last = (lengths[:, None] - 1).to(features.dtype)
+    frame = torch.arange(n_frames, device=features.device)
+    source_frame = ((frame - last / 2 - shift) * speed + last / 2).clamp_min(0).minimum(last)
+    source_frame = torch.where(frame <= last, source_frame, frame)  # what lies behind a clip stays
+    bands = mel_of(band_centres(front_end).to(features) * tract)
+    low, high = (mel_of(torch.tensor(hz)).item() for hz in (front_end.f_min, front_end.f_max))
+    source_band = ((bands - low) / ((high - low) / (n_mels + 1)) - 1).clamp(0, n_mels - 1)
+    # grid_sample has places from -1 to 1, the last axis first.
+    x = 2 * source_band / (n_mels - 1) - 1
+    y = 2 * source_frame / (n_frames - 1) - 1
+    grid = torch.stack([x[:, None].expand(n, n_frames, n_mels), y[..., None].expand(n, n_frames, n_mels)], dim=-1)
+    return F.grid_sample(features[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
+
+
+def add_noise(
+    features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams
+) -> Tensor:
+    """Add noise to a share of the clips, at a signal-to-noise ratio of the loudest frame to the mean of the noise."""
+    n = len(features)
+    stream = draw("noise")
+    noisy = torch.rand(n, generator=stream) < settings.noise_share
+    babble = torch.rand(n, generator=stream) < BABBLE_SHARE
+    low, high = settings.snr_db
+    snr_db = (low + (high - low) * torch.rand(n, generator=stream)).to(features)
+    power = features.exp()
+    noise = torch.where(
+        babble.to(features.device)[:, None, None],
+        _babble(power, stream),
+        _coloured(features, front_end, stream),
+    )
+    loudest = power.mean(2).amax(1)
+    wanted = loudest * torch.exp(-snr_db * DB)
+    gain = (wanted / noise.mean((1, 2)).clamp_min(1e-20)) * noisy.to(features)
+    return (power + gain[:, None, None] * noise).log()
+
+
+def _coloured(features: Tensor, front_end: FrontEnd, stream: Generator) -> Tensor:
+    """Draw mel power of noise: f^slope over the bands, every value the mean of as many exponentials as bins."""
+    n, n_frames, n_mels = features.shape
+    centres = band_centres(front_end).to(features)
+    slope = (SLOPES[0] + (SLOPES[1] - SLOPES[0]) * torch.rand(n, 1, generator=stream)).to(features)
+    colour = (centres.clamp_min(40.0) / 1000) ** slope  # (n, n_mels)
+    bins = front_end.n_fft * (front_end.f_max - front_end.f_min) / front_end.sample_rate / n_mels
+    spread = 1 / math.sqrt(max(1.0, bins))  # of the logarithm, about
+    flutter = torch.randn(n, n_frames, n_mels, generator=stream).to(features) * spread
+    return colour[:, None] * flutter.exp()
+
+
+def _babble(power: Tensor, stream: Generator) -> Tensor:
+    """Sum the power of other clips of the batch."""
+    n = len(power)
+    others = torch.randint(1, max(2, n), (BABBLERS,), generator=stream).tolist()
+    return torch.stack([power.roll(other, 0) for other in others]).sum(0)
+
+
+def mask(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
+    """Cover spans of frames and of bands with the clip's mean, each of a width from 0 to the most allowed."""
+    n, n_frames, n_mels = features.shape
+    covered = torch.zeros(n, n_frames, n_mels, dtype=torch.bool)
+    frames, bands = torch.arange(n_frames), torch.arange(n_mels)
+    most = settings.time_mask_ms / front_end.hop_ms
+    stream = draw("masks")
+    for _ in range(settings.time_masks):
+        covered |= _span(n, frames, most, lengths.cpu(), stream)[:, :, None]
+    for _ in range(settings.band_masks):
+        covered |= _span(n, bands, settings.band_mask_width, torch.full((n,), n_mels), stream)[:, None, :]
+    return torch.where(covered.to(features.device), features.mean((1, 2), keepdim=True), features)
+
+
+def _span(n: int, places: Tensor, most: float, ends: Tensor, stream: Generator) -> Tensor:
+    """Mark a random span within each clip: (n, len(places)) bool."""
+    width = torch.rand(n, 1, generator=stream) * most
+    start = torch.rand(n, 1, generator=stream) * (ends[:, None] - width).clamp_min(0)
+    return (places >= start) & (places < start + width)
+
+
+def mix(
+    features: Tensor, lengths: Tensor, targets: Tensor, alpha: float, stream: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix every clip with another of the batch; targets (batch, n_classes). `alpha` of the Beta distribution."""
+    # Beta(a, a) is a quotient of two gamma variates; torch draws gammas without a generator, so by inversion of U.
+    share = _beta(len(features), alpha, stream).to(features)
+    order = torch.randperm(len(features), generator=stream).to(features.device)
+    mixed = share[:, None, None] * features + (1 - share[:, None, None]) * features[order]
+    return (
+        mixed,
+        torch.maximum(lengths, lengths[order]),
+        share[:, None] * targets + (1 - share[:, None]) * targets[order],
+    )
+
+
+def _beta(n: int, alpha: float, stream: Generator) -> Tensor:
+    """Draw from Beta(alpha, alpha), alpha up to 1, by Jöhnk's rejection; the larger share first."""
+    shares = torch.full((n,), torch.nan)
+    while (missing := shares.isnan()).any():
+        u, v = (torch.rand(n, generator=stream) ** (1 / alpha) for _ in range(2))
+        accepted = missing & (u + v <= 1) & (u + v > 0)
+        shares = torch.where(accepted, u / (u + v), shares)
+    return torch.maximum(shares, 1 - shares)
+
+
+def band_centres(front_end: FrontEnd) -> Tensor:
+    """Return the centre of every mel band in Hz: (n_mels,)."""
+    low, high = (mel_of(torch.tensor(float(hz))) for hz in (front_end.f_min, front_end.f_max))
+    mels = low + (high - low) * torch.arange(1, front_end.n_mels + 1) / (front_end.n_mels + 1)
+    return 700 * (10 ** (mels / 2595) - 1)
+
+
+def mel_of(hz: Tensor) -> Tensor:
+    """Return the HTK mel of a frequency."""
+    return 2595 * torch.log10(1 + hz / 700)
+
+
+def _uniform(n: int, most: float, stream: Generator, like: Tensor) -> Tensor:
+    """Draw from -most to +most: (n,)."""
+    return ((2 * torch.rand(n, generator=stream) - 1) * most).to(like)
