@@ -15,6 +15,7 @@ own: switching one on does not move the others. Validation and test are never au
 from collections.abc import Callable
 import math
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_
     if settings.shift_ms or settings.speed or settings.tract:
         features = warp(features, lengths, settings, front_end, draw)
     if settings.noise_share:
-        features = add_noise(features, lengths, settings, front_end, draw)
+        features = add_noise(features, settings, front_end, draw)
     if settings.gain_db:
         features = features + _uniform(len(features), settings.gain_db, draw("gain"), features)[:, None, None] * DB
     if settings.time_masks or settings.band_masks:
@@ -57,14 +58,12 @@ def warp(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end
     source_band = ((bands - low) / ((high - low) / (n_mels + 1)) - 1).clamp(0, n_mels - 1)
     # grid_sample has places from -1 to 1, the last axis first.
     x = 2 * source_band / (n_mels - 1) - 1
-    y = 2 * source_frame / (n_frames - 1) - 1
+    y = 2 * source_frame / max(1, n_frames - 1) - 1
     grid = torch.stack([x[:, None].expand(n, n_frames, n_mels), y[..., None].expand(n, n_frames, n_mels)], dim=-1)
     return F.grid_sample(features[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
 
 
-def add_noise(
-    features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams
-) -> Tensor:
+def add_noise(features: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
     """Add noise to a share of the clips, at a signal-to-noise ratio of the loudest frame to the mean of the noise."""
     n = len(features)
     stream = draw("noise")
@@ -85,7 +84,7 @@ def add_noise(
 
 
 def _coloured(features: Tensor, front_end: FrontEnd, stream: Generator) -> Tensor:
-    """Draw mel power of noise: f^slope over the bands, every value the mean of as many exponentials as bins."""
+    """Draw mel power of noise: f^slope over the bands, fluttering the less the more bins a band has."""
     n, n_frames, n_mels = features.shape
     centres = band_centres(front_end).to(features)
     slope = (SLOPES[0] + (SLOPES[1] - SLOPES[0]) * torch.rand(n, 1, generator=stream)).to(features)
@@ -128,7 +127,6 @@ def mix(
     features: Tensor, lengths: Tensor, targets: Tensor, alpha: float, stream: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix every clip with another of the batch; targets (batch, n_classes). `alpha` of the Beta distribution."""
-    # Beta(a, a) is a quotient of two gamma variates; torch draws gammas without a generator, so by inversion of U.
     share = _beta(len(features), alpha, stream).to(features)
     order = torch.randperm(len(features), generator=stream).to(features.device)
     mixed = share[:, None, None] * features + (1 - share[:, None, None]) * features[order]
@@ -140,12 +138,9 @@ def mix(
 
 
 def _beta(n: int, alpha: float, stream: Generator) -> Tensor:
-    """Draw from Beta(alpha, alpha), alpha up to 1, by Jöhnk's rejection; the larger share first."""
-    shares = torch.full((n,), torch.nan)
-    while (missing := shares.isnan()).any():
-        u, v = (torch.rand(n, generator=stream) ** (1 / alpha) for _ in range(2))
-        accepted = missing & (u + v <= 1) & (u + v > 0)
-        shares = torch.where(accepted, u / (u + v), shares)
+    """Draw from Beta(alpha, alpha), the larger share first; by NumPy, as torch's takes no generator."""
+    seed = int(torch.randint(2**62, (), generator=stream))
+    shares = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n)).float()
     return torch.maximum(shares, 1 - shares)
 
 

@@ -9,7 +9,7 @@ runs 200 clips through the file and through torch: posteriors within 1e-4, every
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 import json
 import logging
@@ -57,6 +57,31 @@ class Trained:
     split: Split | None  # validation, where the features that chose the best epoch are at hand
     checked: list[Floats]  # (batch, n_samples) each
 
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What a model file says of itself; values are written as JSON, null where nobody measured."""
+        run, split, front_end = self.run, self.split, self.experiment.front_end
+        thresholds = operating_thresholds(logits_of(self.model, split, CPU), split.labels) if split else None
+        return {
+            "schema": SCHEMA,
+            "labels": run.record["classes"],
+            "sample_rate": front_end.sample_rate,  # Hz
+            "clip_length": front_end.clip_length,  # samples
+            "win_length": front_end.win_length,  # samples, the least a clip can have
+            "front_end": front_end.model_dump(),
+            "experiment": run.experiment,
+            "run": run.id,
+            "seed": run.seed,
+            "corpus": run.record["corpus"]["name"],
+            "corpus_digest": run.record["corpus"]["digest"],
+            "n_parameters": run.record["n_parameters"],
+            "macs": run.record["macs"],
+            "accuracy_validation": run.metrics["accuracy_validation"] if run.metrics else None,
+            "accuracy_test": run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None,
+            "thresholds": thresholds,
+            "kwspot": __version__,
+        }
+
 
 def prepare(run: Run, data: Path) -> Trained:
     """Load a run's best epoch, and from the corpus folder the clips it is checked with.
@@ -92,7 +117,7 @@ def write_clip_model(trained: Trained, path: Path | None = None) -> Path:
     graph = clip_graph(trained.model, front_end)
     for clips in trained.checked:
         _require_same(trained, _outputs(graph, waveform=clips)[1], clips)
-    return _write(graph, metadata(trained), path or trained.run.path / MODEL)
+    return _write(graph, trained.metadata, path or trained.run.path / MODEL)
 
 
 def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
@@ -110,7 +135,7 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
             posteriors = _outputs(graph, samples=clips[:, lead : lead + n_samples], state=state)[0]
             _require_same(trained, posteriors[:, -1], clips)
     steps = {"step_length": step, "lead_length": lead}  # samples
-    return _write(graph, metadata(trained) | steps, path or run.path / STREAM)
+    return _write(graph, trained.metadata | steps, path or run.path / STREAM)
 
 
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
@@ -132,7 +157,7 @@ def write_int8_model(trained: Trained, most_lost: float, path: Path | None = Non
             f"{run.id}: 8 bits take the validation accuracy from {before:.2%} to {after:.2%}, more than "
             f"--most-lost {most_lost:.2%} allows; nothing written"
         )
-    known = metadata(trained) | {"weights": "int8", "accuracy_validation": after, "accuracy_test": None}
+    known = trained.metadata | {"weights": "int8", "accuracy_validation": after, "accuracy_test": None}
     graph = with_front_end(quantised, experiment.front_end)
     return _write(graph, known, path or run.path / INT8), before, after
 
@@ -143,32 +168,8 @@ def refresh_test_accuracy(run: Run) -> None:
         if path.is_file() and TEST in run.evaluations:
             graph = onnx.load(path)
             known = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
-            _write(graph, known | {"accuracy_test": run.evaluations[TEST]["accuracy"]}, path)
-
-
-def metadata(trained: Trained) -> dict[str, Any]:
-    """Gather what a model file says of itself; values are written as JSON, null where nobody measured."""
-    run, split, front_end = trained.run, trained.split, trained.experiment.front_end
-    thresholds = operating_thresholds(logits_of(trained.model, split, CPU), split.labels) if split else None
-    return {
-        "schema": SCHEMA,
-        "labels": run.record["classes"],
-        "sample_rate": front_end.sample_rate,  # Hz
-        "clip_length": front_end.clip_length,  # samples
-        "win_length": front_end.win_length,  # samples, the least a clip can have
-        "front_end": front_end.model_dump(),
-        "experiment": run.experiment,
-        "run": run.id,
-        "seed": run.seed,
-        "corpus": run.record["corpus"]["name"],
-        "corpus_digest": run.record["corpus"]["digest"],
-        "n_parameters": run.record["n_parameters"],
-        "macs": run.record["macs"],
-        "accuracy_validation": run.metrics["accuracy_validation"] if run.metrics else None,
-        "accuracy_test": run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None,
-        "thresholds": thresholds,
-        "kwspot": __version__,
-    }
+            if known["accuracy_test"] != (accuracy := run.evaluations[TEST]["accuracy"]):
+                _write(graph, known | {"accuracy_test": accuracy}, path)
 
 
 def checked_clips(data: Path, front_end: FrontEnd) -> Iterator[Floats]:

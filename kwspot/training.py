@@ -16,6 +16,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from kwspot.augment import Streams
 from kwspot.batches import Batch, Split
 from kwspot.config import TrainSettings
 from kwspot.evaluation import logits_of, loss_and_accuracy
@@ -23,7 +24,7 @@ from kwspot.optimization import make_average, make_optimizer, rate_at
 from kwspot.reproducibility import generator_for, seed_for
 
 # Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
-Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Callable[[str], torch.Generator]], Batch]
+Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Streams], Batch]
 
 
 @dataclass(frozen=True)

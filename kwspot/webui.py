@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kwspot import tables
 from kwspot.audio import AudioError, Decoded, Waveform, read_waveform, resample
-from kwspot.catalog import DEFAULT, bundled_models, find_model, run_models
+from kwspot.catalog import bundled_models, find_model, run_models
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.errors import KwspotError, MissingError, MissingPartError
 from kwspot.plots import plot_clip, plot_overlay
@@ -63,13 +63,13 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
             if path is None:
                 words = ", ".join(_spotter(name, runs_dir).labels)
                 return None, f"<p>Record or upload one of: {escape(words)}</p>", ""
-            return _answer(Path(path), Path(path).name, name, runs_dir)
+            return _answer(read_waveform(Path(path), longest_s=LONGEST_S), Path(path).name, name, runs_dir)
 
     def any_clip(name: str) -> tuple[Any, ...]:
         with _told():
             path, word = random_test_clip(data, _spotter(name, runs_dir).labels)
             heard = read_waveform(path)  # the page plays samples: it has no access to the folder
-            return (heard.sample_rate, heard.waveform), *_answer(path, f"test clip of “{word}”", name, runs_dir)
+            return (heard.sample_rate, heard.waveform), *_answer(heard, f"test clip of “{word}”", name, runs_dir)
 
     def comparison(which: list[str]) -> tuple[str, str]:
         with _told():
@@ -152,7 +152,7 @@ def loudest(waveform: Waveform, n_samples: int) -> int:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Show an error as a message on the page, without the server's own paths."""
+    """Show an error as a message on the page; of a sound only the reason, not where it is kept."""
     try:
         yield
     except AudioError as error:
@@ -171,10 +171,9 @@ def _opened(path: Path, name: str, _changed: int) -> Spotter:
     return Spotter(path, name=name)
 
 
-def _answer(path: Path, title: str, name: str, runs_dir: Path) -> tuple[dict[str, float], str, str]:
+def _answer(decoded: Decoded, title: str, name: str, runs_dir: Path) -> tuple[dict[str, float], str, str]:
     """Return the top posteriors by word, what was heard as HTML, and the picture."""
     spotter = _spotter(name, runs_dir)
-    decoded = read_waveform(path, longest_s=LONGEST_S)
     rate = spotter.sample_rate
     waveform = resample(decoded.waveform, decoded.sample_rate, rate)
     start = loudest(waveform, spotter.clip_length)
@@ -228,8 +227,3 @@ def _comparison(runs_dir: Path, which: Sequence[str] = ()) -> tuple[str, str]:
         return _drawn(lambda path: plot_overlay(rows, curve, path), f"Learning curves: {curve.replace('_', ', ')}")
 
     return tables.markdown(rows), overlay("accuracy_validation") + overlay("loss_validation")
-
-
-def default_page() -> "gradio.Blocks":
-    """Build the page of the bundled model alone, as a Space shows it."""
-    return build_page(Path("runs"), Path("data"), DEFAULT)

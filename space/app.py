@@ -1,8 +1,10 @@
 """The page of kwspot as a Hugging Face Space."""
 
 import os
+from pathlib import Path
 
-from kwspot.webui import default_page, serve
+from kwspot.webui import build_page, serve
 
-host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0")
-serve(default_page(), host, int(os.environ.get("GRADIO_SERVER_PORT", "7860")), opened=False, started=print)
+page = build_page(Path("runs"), Path("data"))
+host, port = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+serve(page, host, port, opened=False, started=print)

@@ -231,7 +231,7 @@ def test_models_lists_bundled_ones_and_runs(project):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("train lst", {"lstm", "lstm_mended", "lstm_15words"}),
+        ("train lstm_1", {"lstm_15words"}),
         ("train rnn --registry nowhere.yaml ls", set()),
         ("eval l", {"lstm", "RUN"}),
         ("eval --runs nowhere l", set()),

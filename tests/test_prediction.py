@@ -2,6 +2,7 @@
 
 from queue import Queue
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +70,7 @@ def test_no_more_is_read_ahead_than_the_queue_holds():
     assert len(taken) <= 1000 + READ_AHEAD + 2 * BATCH + 2
     results.close()
     after = len(taken)
+    time.sleep(0.3)
     assert len(taken) - after <= 1
 
 
