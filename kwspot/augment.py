@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor
 import torch.nn.functional as F
 
-from kwspot.config import AugmentSettings, FrontEnd
+from kwspot.settings import AugmentSettings, FrontEnd
 
 Streams = Callable[[str], Generator]  # by purpose
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from kwspot.cache import CachedClip, FeatureCache
-from kwspot.config import FOLDER_TASK
 from kwspot.errors import MissingError
 from kwspot.labels import SILENCE, TASKS, UNKNOWN, Task, words_task
+from kwspot.settings import FOLDER_TASK
 
 REJECT_SHARE = 0.10  # `unknown` and `silence` clips for every keyword clip, TensorFlow's protocol
 REJECT_SEED = 59185  # TensorFlow's RANDOM_SEED

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kwspot.config import FrontEnd
 from kwspot.corpus import STATE, corpus_fingerprint
 from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.files import PARTIAL, digest_of, write_json, write_text
+from kwspot.settings import FrontEnd
 
 SCHEMA = 1  # raise it when the format, or any value computed into it, changes
 FRAMES, INDEX, META = "frames.npy", "index.tsv", "meta.json"

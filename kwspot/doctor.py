@@ -189,9 +189,9 @@ def corpus_splits() -> tuple[str, ...]:
 def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
     """Examine the feature caches of a corpus: whole, and of the corpus as it now is?"""
     from kwspot.cache import cache_folder, caches_of, read_cache
-    from kwspot.config import FrontEnd
     from kwspot.corpus import STATE, corpus_fingerprint
     from kwspot.files import PARTIAL
+    from kwspot.settings import FrontEnd
 
     featurize = f"kwspot featurize{here}"
     for partial in sorted((data / STATE).glob(f"features-*{PARTIAL}")):

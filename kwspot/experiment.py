@@ -15,15 +15,16 @@ from kwspot import runs
 from kwspot.augment import Streams, augment, mix
 from kwspot.batches import Batch, Split, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
-from kwspot.config import Experiment
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation import evaluate
 from kwspot.files import write_json, written_whole
 from kwspot.labels import Task
 from kwspot.models import build_model
 from kwspot.models.cost import count_macs, count_parameters
+from kwspot.models.published import PublishedModel
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.reproducibility import choose_device, environment, seed_for
+from kwspot.settings import Experiment
 from kwspot.training import EpochRecord, Progress, Trainer, Vary
 
 
@@ -55,7 +56,10 @@ def run_experiment(
     listener = listener or Listener()
     cache = open_cache(data, experiment.front_end)
     task = resolve_task(experiment.task, cache, listener.note)
+    teachers = find_teachers(experiment, runs_dir, task.classes)
     deciding = {**experiment.deciding(), "classes": task.classes, "corpus": cache.meta["corpus_digest"]}
+    if teachers:
+        deciding["teachers"] = [run.id for run in teachers]
     folder = runs_dir / runs.run_id(experiment.name, seed, deciding)
     checkpoint = folder / runs.CHECKPOINT
     if again and (folder / runs.RUN).is_file():
@@ -72,13 +76,34 @@ def run_experiment(
     if model.scaling is not None:
         model.scaling.fit(*band_statistics(train))
     trainer = Trainer(
-        model.to(target), experiment.train, train, validation, seed=seed, device=target, vary=_vary(experiment, task)
+        model.to(target),
+        experiment.train,
+        train,
+        validation,
+        seed=seed,
+        device=target,
+        vary=_vary(experiment, task),
+        teachers=[load_model(run, target)[0] for run in teachers],
     )
     if checkpoint.is_file():
         trainer.restore(_load(checkpoint, target))
-    write_json(folder / runs.RUN, _record(experiment, seed, task, cache, model, target, folder.name))
+    record = _record(experiment, seed, task, cache, model, target, folder.name)
+    write_json(folder / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
     _train(trainer, folder, listener)
     return runs.read_run(folder)
+
+
+def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:
+    """Find the finished runs that an experiment learns from; IntegrityError if one hears other frames or words."""
+    distill = experiment.train.distill
+    found = [run for name in distill.teachers for run in runs.finished_runs(runs_dir, name)] if distill else []
+    for run in found:
+        if run.record["classes"] != list(classes) or load_settings(run).front_end != experiment.front_end:
+            raise IntegrityError(
+                f"{run.path}: cannot teach {experiment.name}: it has other classes or another front end; "
+                "name a teacher that was trained on the same task"
+            )
+    return found
 
 
 def _vary(experiment: Experiment, task: Task) -> Vary | None:
@@ -161,7 +186,7 @@ def _record(
     seed: int,
     task: Task,
     cache: FeatureCache,
-    model: RecurrentModel,
+    model: RecurrentModel | PublishedModel,
     device: torch.device,
     run_id: str,
 ) -> dict[str, Any]:
@@ -180,7 +205,7 @@ def _record(
             "n_clips": {split: len(select(cache, task, split)) for split in cache.meta["n_clips"]},
         },
         "n_parameters": count_parameters(model),
-        "macs": count_macs(model, experiment.front_end.max_frames),
+        "macs": count_macs(model, experiment.front_end.max_frames, experiment.front_end.n_mels),
         "environment": environment(device),
     }
 
@@ -201,7 +226,7 @@ def load_settings(run: runs.Run) -> Experiment:
     return Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])
 
 
-def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel, Experiment]:
+def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | PublishedModel, Experiment]:
     """Build the model of a run with the weights of its best epoch."""
     weights = run.path / runs.BEST
     if not weights.is_file():

@@ -27,7 +27,6 @@ from kwspot import __version__, acoustics
 from kwspot.audio import AudioError, Decoded, Waveform, fit_clip, read_clip
 from kwspot.batches import Split, resolve_task, select
 from kwspot.cache import open_cache
-from kwspot.config import Experiment, FrontEnd
 from kwspot.corpus import TEST, VALIDATION, read_corpus
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation import logits_of
@@ -38,6 +37,7 @@ from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph, w
 from kwspot.metrics import operating_thresholds
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.runs import INT8, MODEL, STREAM, Run
+from kwspot.settings import Experiment, FrontEnd
 from kwspot.spotter import SCHEMA
 
 N_CHECKED = 200  # clips
@@ -90,6 +90,8 @@ def prepare(run: Run, data: Path) -> Trained:
     operating thresholds and cannot have weights of 8 bits.
     """
     model, experiment = load_model(run, CPU)
+    if not isinstance(model, RecurrentModel):
+        raise ConfigError(f"{run.id}: {experiment.model.published} is there to compare with; it has no model file")
     try:
         cache = open_cache(data, experiment.front_end)
         own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
@@ -100,7 +102,12 @@ def prepare(run: Run, data: Path) -> Trained:
 
 
 def write_models(run: Run, data: Path) -> list[Path]:
-    """Write a finished run's model.onnx, and model.stream.onnx if it reads in one direction; return the paths."""
+    """Write a finished run's model.onnx, and model.stream.onnx if it reads in one direction; return the paths.
+
+    A published model, there to compare with, has no model file.
+    """
+    if is_published(run):
+        return []
     trained = prepare(run, data)
     paths = [write_clip_model(trained)]
     return [*paths, write_stream_model(trained)] if can_stream(run) else paths
@@ -108,7 +115,12 @@ def write_models(run: Run, data: Path) -> list[Path]:
 
 def can_stream(run: Run) -> bool:
     """Say whether the run's model reads in one direction only."""
-    return not run.record["settings"]["model"]["bidirectional"]
+    return not is_published(run) and not run.record["settings"]["model"]["bidirectional"]
+
+
+def is_published(run: Run) -> bool:
+    """Say whether the run's model is one of models/published.py."""
+    return "published" in run.record["settings"]["model"]
 
 
 def write_clip_model(trained: Trained, path: Path | None = None) -> Path:
@@ -126,7 +138,7 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
     if not can_stream(run):
         raise ConfigError(f"{run.id}: bidirectional, so it needs the end of a clip first and cannot stream")
     graph, parts = stream_graph(model, front_end), state_parts(model, front_end)
-    step, lead = model.frame_stack * front_end.hop_length, parts["sound"]
+    step, lead = model.step_frames * front_end.hop_length, parts["sound"]
     for clips in trained.checked:
         n_samples = (clips.shape[1] - lead) // step * step
         if n_samples:  # a clip shorter than a step has no say

@@ -23,8 +23,8 @@ from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import MelScale, Spectrogram
 
 from kwspot.audio import Waveform
-from kwspot.config import FrontEnd
 from kwspot.errors import ConfigError
+from kwspot.settings import FrontEnd
 
 
 class LogMel(nn.Module):

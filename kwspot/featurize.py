@@ -32,7 +32,6 @@ from kwspot.cache import (
     opened_writer,
     read_cache,
 )
-from kwspot.config import FrontEnd
 from kwspot.corpus import (
     LISTS,
     Clip,
@@ -45,6 +44,7 @@ from kwspot.corpus import (
 )
 from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.files import sha256_of_file
+from kwspot.settings import FrontEnd
 from kwspot.shards import Shard, compute_shard, start_worker
 
 MOST_WORKERS = 2  # by default: torch takes 0.3 GB in each, and the whole is to stay under 1 GB

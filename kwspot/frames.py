@@ -20,11 +20,11 @@ import torch
 
 from kwspot.audio import duration_s, read_clip
 from kwspot.cache import CachedClip, FeatureCache, cache_folder, opened_writer, read_cache
-from kwspot.config import FrontEnd
 from kwspot.corpus import IMPORTED, STATE, TEST, TEST12, TRAIN, VALIDATION, Clip, plan_silence
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.features import LogMel, log_mel_frames
 from kwspot.files import digest_of, sha256_of_file, write_json
+from kwspot.settings import FrontEnd
 from kwspot.shards import silence_waveform
 
 SPLITS = {"training": TRAIN, "testing": TEST, **{name: name for name in (TRAIN, VALIDATION, TEST, TEST12)}}

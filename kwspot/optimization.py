@@ -1,16 +1,17 @@
-"""What moves the weights: optimiser, learning rate by step, and the average of the weights that is evaluated.
+"""What moves the weights: optimiser, learning rate by step, teachers, and the average that is evaluated.
 
 The rate is a formula of the step, not a state, so a resumed run continues exactly where it was.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kwspot.config import TrainSettings
+from kwspot.settings import DistillSettings, TrainSettings
 
 MOMENTUM = 0.9  # of SGD, Nesterov's
 START, END = 1 / 25, 1e-4  # of one cycle's peak, as torch.optim.lr_scheduler.OneCycleLR has them (END x START there)
@@ -53,7 +54,24 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 def make_average(model: nn.Module, settings: TrainSettings) -> AveragedModel | None:
-    """Make the exponential moving average of weights and buffers (Polyak), if the settings ask for one."""
-    if settings.ema_decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+    """Make the average of weights and buffers that the settings ask for, if any.
+
+    With `ema_decay` an exponential moving average over steps (Polyak), with `average_epochs` the mean of the last
+    epochs' ends (Izmailov et al., arXiv:1803.05407).
+    """
+    if settings.ema_decay is not None:
+        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+    return None if settings.average_epochs is None else AveragedModel(model, use_buffers=True)
+
+
+def distilled(logits: Tensor, teachers: Sequence[Tensor], loss: Tensor, settings: DistillSettings) -> Tensor:
+    """Add what the teachers say to the loss of the labels (Hinton et al., arXiv:1503.02531): a scalar.
+
+        (1 - w) loss + w T^2 KL(mean_k softmax(teacher_k / T) || softmax(logits / T))
+
+    logits and each of the teachers' (batch, n_classes).
+    """
+    t = settings.temperature
+    said = torch.stack([(one / t).softmax(1) for one in teachers]).mean(0)
+    divergence = F.kl_div((logits / t).log_softmax(1), said, reduction="batchmean")
+    return (1 - settings.weight) * loss + settings.weight * t * t * divergence

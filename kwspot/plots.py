@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.compare import Row
-from kwspot.config import FrontEnd
 from kwspot.files import written_whole
 from kwspot.runs import Run
+from kwspot.settings import FrontEnd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

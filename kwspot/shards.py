@@ -20,9 +20,9 @@ import numpy as np
 
 from kwspot.audio import AudioError, Waveform, read_clip, read_waveform, resample
 from kwspot.cache import CacheWriter, silence_value
-from kwspot.config import FrontEnd
 from kwspot.corpus import SILENCE_FOLDER, TRAIN, VALIDATION, Clip
 from kwspot.files import sha256_of_file
+from kwspot.settings import FrontEnd
 
 BATCH = 16  # clips computed at once; more is no faster, and its memory counts in every worker
 SILENCE_SEED = 59185  # TensorFlow's RANDOM_SEED

@@ -5,7 +5,7 @@ training that is stopped after any step and continued from its state ends with t
 same number of threads).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 import math
 import time
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 
 from kwspot.augment import Streams
 from kwspot.batches import Batch, Split
-from kwspot.config import TrainSettings
 from kwspot.evaluation import logits_of, loss_and_accuracy
-from kwspot.optimization import make_average, make_optimizer, rate_at
+from kwspot.optimization import distilled, make_average, make_optimizer, rate_at
 from kwspot.reproducibility import generator_for, seed_for
+from kwspot.settings import TrainSettings
 
 # Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
 Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Streams], Batch]
@@ -66,10 +66,11 @@ class Trainer:
         seed: int,
         device: torch.device,
         vary: Vary | None = None,
+        teachers: Sequence[nn.Module] = (),
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
-        self.seed, self.device, self.vary = seed, device, vary
+        self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
         self.optimizer = make_optimizer(model.parameters(), settings)
         self.average = make_average(model, settings)
         self.class_weights = _class_weights(train).to(device) if settings.class_weights else None
@@ -80,7 +81,7 @@ class Trainer:
     @property
     def evaluated(self) -> nn.Module:
         """The model that validation sees and that is kept: the average of the weights, if there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None or not self.average.n_averaged else self.average.module
 
     @property
     def best(self) -> EpochRecord | None:
@@ -137,11 +138,15 @@ class Trainer:
         logits = self.model(features, lengths)
         smoothing = self.settings.label_smoothing or 0.0
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
+        if self.settings.distill is not None:
+            with torch.no_grad():  # of the clips as the student hears them (Beyer et al., arXiv:2106.05237)
+                said = [teacher(features, lengths) for teacher in self.teachers]
+            loss = distilled(logits, said, loss, self.settings.distill)
         loss.backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
-        if self.average is not None:
+        if self.average is not None and self.settings.ema_decay is not None:
             self.average.update_parameters(self.model)
         now = self.progress
         now.step += 1
@@ -152,6 +157,8 @@ class Trainer:
 
     def _end_epoch(self) -> EpochRecord:
         now, started = self.progress, time.perf_counter()
+        if self.average is not None and now.epoch > self.settings.epochs - (self.settings.average_epochs or 0):
+            self.average.update_parameters(self.model)
         logits = logits_of(self.evaluated, self.validation_split, self.device)
         loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)
         record = EpochRecord(

@@ -193,8 +193,8 @@ def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) ->
 def _picture(heard: Decoded, start: int, clip: Waveform, spotter: Spotter) -> str:
     if "front_end" not in spotter.metadata:  # a model of other making
         return ""
-    from kwspot.config import FrontEnd
     from kwspot.features import log_mel_frames  # torch, for the picture only
+    from kwspot.settings import FrontEnd
 
     front_end = FrontEnd(**spotter.metadata["front_end"])
     frames: NDArray[np.float32] = log_mel_frames([clip], front_end)[0][: front_end.n_frames(len(clip))]

@@ -8,9 +8,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kwspot"
 # Each module may import only modules to its left.
 ORDER = """
-    errors files labels config runs audio archive install fetch download corpus voices acoustics synthetic
-    features cache shards featurize frames batches augment metrics models.cells models.recurrent models models.cost
-    reproducibility evaluation optimization training experiment catalog spotter sources prediction graph export
+    errors files labels settings config runs audio archive install fetch download corpus voices acoustics synthetic
+    features cache shards featurize frames batches augment metrics models.cells models.recurrent models.published
+    models models.cost
+    reproducibility evaluation optimization training experiment catalog spotter sources prediction operators graph
+    export
     streaming compare blocks tables report plots webui doctor
     commands commands.console commands.options commands.download commands.featurize commands.train commands.eval
     commands.compare commands.predict commands.models commands.export commands.experiments commands.runs

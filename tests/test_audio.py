@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kwspot.audio import AudioError, duration_s, fit_length, read_clip, read_waveform, resample
-from kwspot.config import FrontEnd
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.settings import FrontEnd
 from sounds import RATE, tone, write_sound
 
 HUM = tone(440)

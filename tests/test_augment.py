@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kwspot.augment import add_noise, augment, band_centres, mask, mix, warp
-from kwspot.config import AugmentSettings, FrontEnd
 from kwspot.features import log_mel_frames, mel_bands
 from kwspot.reproducibility import generator_for
+from kwspot.settings import AugmentSettings, FrontEnd
 from sounds import tone
 
 FRONT_END = FrontEnd()

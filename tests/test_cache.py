@@ -18,9 +18,9 @@ from kwspot.cache import (
     read_cache,
     silence_value,
 )
-from kwspot.config import FrontEnd
 from kwspot.corpus import corpus_fingerprint
 from kwspot.errors import IntegrityError, KwspotError, MissingError
+from kwspot.settings import FrontEnd
 from sounds import make_corpus, tone, write_sound
 
 FRONT_END = FrontEnd(clip_ms=100.0, n_mels=5)  # 8 frames

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kwspot.config import Experiment, FrontEnd, find_registry, load_experiment, load_registry, read_yaml
+from kwspot.config import find_registry, load_experiment, load_registry, read_yaml
 from kwspot.errors import ConfigError, MissingError
+from kwspot.settings import Experiment, FrontEnd
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,8 +58,14 @@ experiments:
     message = str(error.value)
     assert "a.train.epoch: unknown; did you mean 'epochs'?" in message
     assert "b.train.epoch: unknown; did you mean 'epochs'?" in message
-    assert "a.model.cell: should be 'rnn', 'rnn_ln', 'fastrnn', 'lstm' or 'gru', got 'lstn'" in message
+    assert "a.model.cell: should be 'rnn', 'rnn_ln', 'fastrnn', 'mingru', 'lstm' or 'gru', got 'lstn'" in message
     assert "a.model.dropout: should be less than 1, got 1.5" in message
+
+
+def test_two_averages_of_the_weights_are_one_too_many(registry):
+    path = registry("experiments: {a: {why: x, train: {ema_decay: 0.99, average_epochs: 3}}}")
+    with pytest.raises(ConfigError, match="a.train: ema_decay and average_epochs are both set; choose one"):
+        load_registry(path)
 
 
 def test_an_experiment_is_like_another_and_says_what_differs(registry):

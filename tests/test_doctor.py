@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from kwspot import doctor
 from kwspot.cache import CachedClip, cache_folder, opened_writer
 from kwspot.cli import app
-from kwspot.config import FrontEnd
 from kwspot.corpus import corpus_fingerprint
 from kwspot.doctor import FAIL, OK, WARN, Finding, corpus_findings, feature_findings, run_findings, torch_findings
+from kwspot.settings import FrontEnd
 from records import make_run
 
 SHORT = FrontEnd(clip_ms=100)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchaudio.transforms import MelSpectrogram
 
-from kwspot.config import FrontEnd, load_registry
+from kwspot.config import load_registry
 from kwspot.errors import ConfigError
 from kwspot.features import LogMel, log_mel_frames, mel_bands
+from kwspot.settings import FrontEnd
 from sounds import RATE, tone
 
 DEFAULT = FrontEnd()

@@ -17,12 +17,12 @@ from kwspot import featurize as featurize_module
 from kwspot.audio import read_clip
 from kwspot.cache import open_cache
 from kwspot.cli import app
-from kwspot.config import FrontEnd
 from kwspot.corpus import TEST, TRAIN, VALIDATION, read_corpus
 from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.features import log_mel_frames
 from kwspot.featurize import featurize, summary
 from kwspot.files import write_json
+from kwspot.settings import FrontEnd
 from sounds import RATE, make_corpus, tone, write_noise, write_sound
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +211,7 @@ def test_imported_frames_of_another_front_end_are_no_corpus_to_compute(tmp_path)
 SCRIPT = """
 import sys
 from pathlib import Path
-from kwspot.config import FrontEnd
+from kwspot.settings import FrontEnd
 from kwspot.featurize import featurize
 
 def report(done, total, message=""):

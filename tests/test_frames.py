@@ -5,10 +5,10 @@ import pytest
 import soundfile
 
 from kwspot.cache import open_cache
-from kwspot.config import FrontEnd
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.features import log_mel_frames
 from kwspot.frames import check_frames, import_frames, read_frames
+from kwspot.settings import FrontEnd
 
 FRONT_END = FrontEnd(clip_ms=500)
 HEADING = "word\tname\tspeaker\tsplit\n"

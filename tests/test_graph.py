@@ -5,14 +5,15 @@ import onnxruntime
 import pytest
 import torch
 
-from kwspot.config import FrontEnd, ModelSettings
 from kwspot.features import LogMel
 from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph
 from kwspot.models import CELLS, build_model
 from kwspot.models.cost import count_parameters
+from kwspot.settings import FrontEnd, ModelSettings, StemSettings
 
 FRONT_END = FrontEnd(clip_ms=330.0)
 N_CLASSES = 5
+STEM = StemSettings(channels=[7, 9], kernel=4, stride=2)
 VARIANTS = [
     {"cell": cell, "bidirectional": bidirectional, "pooling": pooling, "frame_stack": frame_stack, **more}
     for cell in CELLS
@@ -22,6 +23,7 @@ VARIANTS = [
         ("mean", 4, {"head_norm": True, "input_scaling": "standard"}),
         ("max", 3, {"num_layers": 1}),
         ("attention", 2, {"attention_heads": 2}),
+        ("mean", 1, {"stem": STEM, "input_scaling": "standard"}),
     )
 ]
 STREAMING = [variant for variant in VARIANTS if not variant["bidirectional"]]
@@ -32,6 +34,10 @@ def model_of(**settings):
     model = build_model(ModelSettings(hidden_size=16, **settings), FRONT_END.n_mels, N_CLASSES).eval()
     if model.scaling is not None:
         model.scaling.fit(torch.randn(FRONT_END.n_mels) - 8, torch.rand(FRONT_END.n_mels) + 1)
+    if model.stem is not None:
+        for layer in model.stem.layers:
+            for statistic in (layer.norm.running_mean, layer.norm.running_var, layer.norm.weight.data):
+                statistic.uniform_(0.5, 1.5)
     return model
 
 
@@ -66,7 +72,7 @@ def test_clip_graph_equals_torch(settings):
 def test_stream_after_every_step_equals_the_clip_so_far(settings):
     model = model_of(**settings)
     session, parts = session_of(stream_graph(model, FRONT_END)), state_parts(model, FRONT_END)
-    step, lead = model.frame_stack * FRONT_END.hop_length, parts["sound"]
+    step, lead = model.step_frames * FRONT_END.hop_length, parts["sound"]
     n_steps = (FRONT_END.clip_length - lead) // step
     waveforms = sounds(2, lead + n_steps * step)
     state = np.zeros((2, sum(parts.values())), np.float32)

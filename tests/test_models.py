@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from kwspot.config import ModelSettings, load_registry
+from kwspot.config import load_registry
 from kwspot.models import CELLS, build_model
-from kwspot.models.cells import RNN, FastRNN
+from kwspot.models.cells import RNN, FastRNN, MinGRU
 from kwspot.models.cost import count_macs, count_parameters
-from kwspot.models.recurrent import reverse_clips, stack_frames
+from kwspot.models.recurrent import fill_up, reverse_clips, stack_frames
+from kwspot.settings import ModelSettings, StemSettings
 
 N_FRAMES, N_MELS, N_CLASSES = 23, 6, 4
 
@@ -24,6 +25,9 @@ VARIANTS = [
     for bidirectional in (False, True)
     for pooling in ("last", "mean", "max", "attention")
     for frame_stack in (1, 4)
+] + [
+    {"stem": StemSettings(channels=[5, 7], kernel=3, stride=2), "frame_stack": frame_stack, "bidirectional": True}
+    for frame_stack in (1, 2)
 ]
 
 
@@ -45,6 +49,18 @@ def test_gradient_of_fastrnn_equals_numeric_one():
     states, h = cell(x), torch.zeros(4, 5, dtype=torch.double)
     for x_t, state in zip(x, states, strict=True):
         h = cell.alpha.sigmoid() * torch.tanh(x_t @ cell.w.t() + h @ cell.u.t() + cell.b) + cell.beta.sigmoid() * h
+        torch.testing.assert_close(state, h)
+
+
+def test_mingru_is_its_equation_and_has_a_gradient():
+    torch.manual_seed(0)
+    cell = MinGRU(3, 5).double()
+    x = torch.randn(7, 4, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: cell(x), (x, *cell.parameters()))
+    h = torch.zeros(4, 5, dtype=torch.double)
+    for x_t, state in zip(x, cell(x), strict=True):
+        z = cell.gate(x_t).sigmoid()
+        h = (1 - z) * h + z * cell.candidate(x_t)
         torch.testing.assert_close(state, h)
 
 
@@ -138,9 +154,8 @@ def test_reverse_clips_is_its_own_inverse():
 
 def test_stacked_frames_keep_their_order():
     features = torch.arange(2 * 7 * 2.0).reshape(2, 7, 2)
-    stacked, lengths = stack_frames(features, torch.tensor([7, 2]), 3)
+    stacked = stack_frames(fill_up(features, torch.tensor([7, 2]), 3), 3)
     assert stacked.shape == (2, 2, 6)
-    assert lengths.tolist() == [2, 1]
     assert stacked[0, 1].tolist() == features[0, 3:6].flatten().tolist()
     assert stacked[1, 0].tolist() == [*features[1, :2].flatten().tolist(), 0, 0]
 
@@ -158,9 +173,75 @@ def test_parameters_and_macs_equal_hand_counts():
     model = build_model(ModelSettings(cell="lstm", head_norm=True), 40, 35)
     layers = 4 * (40 * 128 + 128 * 128 + 2 * 128) + 4 * (128 * 128 + 128 * 128 + 2 * 128)
     assert count_parameters(model) == layers + 2 * 128 + 128 * 35 + 35
-    assert count_macs(model, 98) == 98 * 4 * (40 * 128 + 3 * 128 * 128) + 128 * 35
+    assert count_macs(model, 98, 40) == 98 * 4 * (40 * 128 + 3 * 128 * 128) + 128 * 35
     short = build_model(ModelSettings(frame_stack=4), 40, 35)
-    assert count_macs(short, 98) == 24 * (160 * 128 + 3 * 128 * 128) + 128 * 35
+    assert count_macs(short, 98, 40) == 24 * (160 * 128 + 3 * 128 * 128) + 128 * 35
+
+
+def test_stem_and_attention_equal_hand_counts():
+    stem = StemSettings(channels=[96, 64], kernel=5, stride=2)
+    model = build_model(
+        ModelSettings(cell="gru", num_layers=1, bidirectional=True, stem=stem, pooling="attention"), 40, 35
+    )
+    convolutions = 5 * 40 * 96 + 5 * 96 * 64
+    gru = 2 * 3 * (64 * 128 + 128 * 128 + 2 * 128)
+    assert count_parameters(model) == convolutions + 2 * (96 + 64) + gru + (256 + 1) + (256 * 35 + 35)
+    n_first, n_steps = (98 - 5) // 2 + 1, ((98 - 5) // 2 + 1 - 5) // 2 + 1
+    steps = n_steps * (2 * 3 * (64 * 128 + 128 * 128) + 2 * 256)  # and the score and the weighted sum of attention
+    assert count_macs(model, 98, 40) == n_first * 5 * 40 * 96 + n_steps * 5 * 96 * 64 + steps + 256 * 35
+    assert count_macs(build_model(ModelSettings(cell="mingru", num_layers=1), 40, 35), 98, 40) == (
+        98 * 2 * 40 * 128 + 128 * 35
+    )
+
+
+def test_stem_sees_its_reach_and_no_further():
+    model = model_of(stem=StemSettings(channels=[5, 7], kernel=3, stride=2), frame_stack=2)
+    assert (model.step_frames, model.reach) == (8, 11)
+    features, lengths = torch.randn(1, N_FRAMES, N_MELS), torch.tensor([N_FRAMES])
+    states, n_steps = model.states(features, lengths)
+    assert states.shape[0] == n_steps.item() == 2
+    for frame in range(N_FRAMES):
+        changed = features.clone()
+        changed[0, frame] += 1
+        differs = (model.states(changed, lengths)[0] != states).any(-1)[:, 0]
+        assert differs.tolist() == [frame < 11, frame < 19]
+
+
+@pytest.mark.parametrize(("width", "n_parameters"), [(1, 9_232), (8, 321_068)])
+def test_bc_resnet_has_the_published_size(width, n_parameters):
+    """9.2 K and 321 K in table 1 of arXiv:2106.04140, for 12 classes."""
+    assert count_parameters(build_model(ModelSettings(published=f"bc_resnet_{width}"), 40, 12)) == n_parameters
+
+
+def test_bc_resnet_1_equals_hand_count():
+    model = build_model(ModelSettings(published="bc_resnet_1"), 40, 12)
+    macs, n_in = 25 * 16 * 20, 16
+    for n_out, n_blocks, bands in ((8, 2, 20), (12, 2, 10), (16, 4, 5), (20, 4, 5)):
+        for i in range(n_blocks):
+            before = bands * (2 if i == 0 and n_out in (12, 16) else 1)
+            macs += (n_in * n_out * before if i == 0 else 0) + 3 * n_out * bands + 3 * n_out + n_out * n_out
+            n_in = n_out
+    macs += 25 * 20 + 20 * 32
+    assert count_macs(model, 98, 40) == macs * 98 + 32 * 12
+
+
+def test_mhatt_rnn_equals_hand_count():
+    model = build_model(ModelSettings(published="mhatt_rnn"), 40, 35)
+    convolutions = (5 * 10 + 10 + 2 * 10) + (5 * 10 + 1 + 2)
+    gru = 2 * 3 * (40 * 128 + 256 * 128 + 2 * 128 * 128 + 4 * 128)
+    queries, classifier = 256 * 1024 + 1024, (1024 * 64 + 64) + (64 * 32 + 32) + (32 * 35 + 35)
+    assert count_parameters(model) == convolutions + gru + queries + classifier
+
+
+@pytest.mark.parametrize("published", ["bc_resnet_1", "mhatt_rnn"])
+def test_published_models_look_at_real_frames_only(published):
+    torch.manual_seed(0)
+    model = build_model(ModelSettings(published=published, input_scaling="standard"), 40, N_CLASSES).eval()
+    features, lengths = torch.randn(2, 98, 40), torch.tensor([98, 60])
+    expected = model(features, lengths)
+    features[1, 60:] = 1e3
+    torch.testing.assert_close(model(features, lengths), expected)
+    torch.testing.assert_close(model(features[1:, :60], lengths[1:]), expected[1:])
 
 
 @pytest.mark.parametrize("name", load_registry())

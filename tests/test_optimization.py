@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kwspot.config import TrainSettings
-from kwspot.optimization import make_average, make_optimizer, rate_at
+from kwspot.optimization import distilled, make_average, make_optimizer, rate_at
+from kwspot.settings import DistillSettings, TrainSettings
 
 STEPS = 10  # an epoch
 
@@ -49,6 +49,18 @@ def test_decay_spares_what_is_no_matrix(name):
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {p.ndim: decays[id(p)] for p in model.parameters()} == {2: 0.1, 1: 0.0}
     assert len(decays) == 4
+
+
+def test_distilled_loss_is_its_formula():
+    torch.manual_seed(0)
+    logits, one, other = torch.randn(3, 2, 5, dtype=torch.double)
+    settings = DistillSettings(teachers=["a", "b"], temperature=2.0, weight=0.75)
+    said = ((one / 2).softmax(1) + (other / 2).softmax(1)) / 2
+    divergence = (said * (said.log() - (logits / 2).log_softmax(1))).sum(1).mean()
+    found = distilled(logits, [one, other], torch.tensor(1.5, dtype=torch.double), settings)
+    torch.testing.assert_close(found, 0.25 * 1.5 + 0.75 * 4 * divergence)
+    agreed = distilled(one, [one], torch.tensor(0.0, dtype=torch.double), settings)
+    assert agreed.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_average_follows_the_weights_and_buffers():

@@ -15,9 +15,9 @@ from torch import nn
 
 from kwspot import runs
 from kwspot.batches import resolve_task, select
-from kwspot.config import TrainSettings
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiment import Listener, band_statistics, evaluate_run, load_model, run_experiment
+from kwspot.settings import TrainSettings
 from kwspot.training import Trainer
 from toy import make_cache, toy_experiment
 
@@ -44,7 +44,7 @@ def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"])
 def test_overfits_one_batch(data, tmp_path, cell):
     settings = f"""
         model.cell={cell} model.dropout=0 model.input_scaling=standard
@@ -213,6 +213,55 @@ def test_average_of_the_weights_is_what_is_evaluated_and_kept(data, tmp_path):
     assert not same_weights(kept, last["model"])
     evaluation = evaluate_run(run, split="validation", data=data, device="cpu")
     assert evaluation["accuracy"] == run.metrics["accuracy_validation"]
+
+
+def test_mean_of_the_last_epochs_is_what_is_evaluated_from_then_on(data, tmp_path):
+    settings = ["train.epochs=4", "train.average_epochs=2", "train.patience=null"]
+    plain = [train(data, tmp_path / "plain", f"train.epochs={n}", "train.patience=null", name="lstm") for n in (3, 4)]
+    ends = [weights(run, runs.CHECKPOINT)["model"] for run in plain]
+    run = train(data, tmp_path, *settings, name="lstm")
+    average = weights(run, runs.CHECKPOINT)["average"]
+    for key, value in ends[0].items():
+        torch.testing.assert_close(average[f"module.{key}"], (value + ends[1][key]) / 2)
+    assert [line["accuracy_validation"] for line in run.history[:2]] == [
+        line["accuracy_validation"] for line in plain[1].history[:2]
+    ]
+    evaluation = evaluate_run(run, split="validation", data=data, device="cpu")
+    assert evaluation["accuracy"] == run.metrics["accuracy_validation"]
+
+
+def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
+    """All the weight is on the teachers, none on the labels."""
+    longer = ["train.epochs=30", "train.patience=null", "train.learning_rate=1e-2", "model.input_scaling=standard"]
+    teacher = train(data, tmp_path, *longer, name="lstm")
+    taught = ["train.distill.teachers=[lstm]", "train.distill.weight=1"]
+    student = train(data, tmp_path, *longer, *taught, "model.cell=gru", name="rnn")
+    assert student.record["teachers"] == [teacher.id]
+    assert student.metrics["accuracy_validation"] > 0.9
+    train(data, tmp_path, *longer, "train.epochs=2", name="lstm")
+    again = train(data, tmp_path, *longer, *taught, "model.cell=gru", name="rnn")
+    assert len(again.record["teachers"]) == 2
+    assert again.id != student.id
+
+
+def test_a_teacher_of_another_task_is_refused(data, tmp_path):
+    teacher = train(data, tmp_path, "train.epochs=1", "task=[left, right]")
+    with pytest.raises(IntegrityError, match="cannot teach lstm: it has other classes"):
+        train(data, tmp_path, "train.distill.teachers=[rnn]", name="lstm")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_distillation_stopped_and_resumed_is_bit_identical(data, tmp_path):
+    teach = ["train.distill.teachers=[lstm]", "train.epochs=3", "train.patience=null", "augment.shift_ms=20"]
+    for place in ("whole", "parts"):
+        train(data, tmp_path / place, "train.epochs=2", name="lstm")
+    whole = train(data, tmp_path / "whole", *teach)
+    taken = []
+    listener = Listener(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
+    train(data, tmp_path / "parts", *teach, listener=listener)
+    parts = train(data, tmp_path / "parts", *teach, resume=True)
+    assert parts.history == whole.history
+    assert same_weights(weights(parts), weights(whole))
 
 
 class Loudness(nn.Module):

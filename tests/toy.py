@@ -3,9 +3,10 @@
 import numpy as np
 
 from kwspot.cache import CachedClip, cache_folder, opened_writer
-from kwspot.config import FrontEnd, load_experiment
+from kwspot.config import load_experiment
 from kwspot.corpus import IMPORTED, STATE
 from kwspot.files import write_json
+from kwspot.settings import FrontEnd
 
 FRONT_END = FrontEnd(clip_ms=230.0)  # 21 frames
 SETTINGS = ["front_end.clip_ms=230", "task=folder", "model.hidden_size=16", "train.batch_size=8"]

@@ -12,8 +12,8 @@ from kwspot.commands.options import RUNS, RegistryPath, RunsDir, complete_experi
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kwspot.config import Experiment
     from kwspot.runs import Run
+    from kwspot.settings import Experiment
 
 
 def experiments(

@@ -10,8 +10,8 @@ from kwspot.commands.options import DATA, DataDir, Overrides, Quiet, RegistryPat
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.config import FrontEnd
     from kwspot.frames import Frames
+    from kwspot.settings import FrontEnd
 
 
 def featurize(

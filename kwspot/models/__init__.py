@@ -7,24 +7,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from kwspot.config import ModelSettings
-from kwspot.models.cells import GRU, LSTM, RNN, FastRNN
-from kwspot.models.recurrent import Encoder, InputScaling, RecurrentModel
+from kwspot.models.cells import GRU, LSTM, RNN, FastRNN, MinGRU
+from kwspot.models.published import PUBLISHED, PublishedModel
+from kwspot.models.recurrent import ConvStem, Encoder, InputScaling, RecurrentModel
+from kwspot.settings import ModelSettings
 
 CELLS: dict[str, Callable[..., Any]] = {
     "rnn": RNN,
     "rnn_ln": partial(RNN, normalise=True),
     "fastrnn": FastRNN,
+    "mingru": MinGRU,
     "lstm": LSTM,
     "gru": GRU,
 }
 
 
-def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> RecurrentModel:
+def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> RecurrentModel | PublishedModel:
     """Build a model; its weights come from torch's global random state."""
+    scaling = InputScaling(n_mels) if settings.input_scaling == "standard" else None
+    if settings.published is not None:
+        return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), scaling)
+    stem = None if settings.stem is None else ConvStem(n_mels, **settings.stem.model_dump())
     encoder = Encoder(
         CELLS[settings.cell],
-        settings.frame_stack * n_mels,
+        settings.frame_stack * (n_mels if stem is None else stem.output_size),
         settings.hidden_size,
         num_layers=settings.num_layers,
         bidirectional=settings.bidirectional,
@@ -35,11 +41,12 @@ def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> Recurre
         encoder,
         n_mels=n_mels,
         n_classes=n_classes,
+        stem=stem,
         frame_stack=settings.frame_stack,
         pooling=settings.pooling,
         attention_heads=settings.attention_heads or 1,
         head_norm=settings.head_norm,
-        scaling=InputScaling(n_mels) if settings.input_scaling == "standard" else None,
+        scaling=scaling,
     )
 
 

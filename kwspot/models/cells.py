@@ -174,6 +174,37 @@ class FastRNN(nn.Module):
         return FastRecurrence.apply(projected, self.u, self.alpha.sigmoid(), self.beta.sigmoid())
 
 
+class MinGRU(nn.Module):
+    """Gated unit whose gate and candidate see the input only (Feng et al., arXiv:2410.01201, minGRU).
+
+        z = sigmoid(W x + b)    h~ = V x + c    h' = (1 - z) * h + z * h~
+
+    A state is a weighted mean of candidates: nothing is multiplied by the same matrix again and again.
+
+    x: (n_steps, batch, input_size) -> states: (n_steps, batch, hidden_size)
+    """
+
+    GATES = 2
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(input_size, hidden_size)
+        self.candidate = nn.Linear(input_size, hidden_size)
+
+    def recurrent_weights(self) -> list[Tensor]:
+        """Return no matrix: the state is never multiplied by one."""
+        return []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs to states."""
+        gates, candidates = self.gate(x).sigmoid(), self.candidate(x)
+        h, states = torch.zeros_like(candidates[0]), []
+        for z, candidate in zip(gates, candidates, strict=True):
+            h = torch.lerp(h, candidate, z)
+            states.append(h)
+        return torch.stack(states)
+
+
 class LSTM(nn.Module):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate of Gers et al., 2000), by torch.nn.LSTM.
 

@@ -1,4 +1,4 @@
-"""The recurrent spotter: input scaling -> stacking -> encoder -> pooling -> head.
+"""The recurrent spotter: input scaling -> stem -> stacking -> encoder -> pooling -> head.
 
     features  (batch, n_frames, n_mels)   log-mel, padded behind the clip
     lengths   (batch,)                    frames of each clip that are real
@@ -8,7 +8,9 @@ What lies behind a clip's last frame never reaches its logits: a backward direct
 and every pooling looks at real frames only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,16 +42,69 @@ def real_frames(n_steps: int, lengths: Tensor) -> Tensor:
     return torch.arange(n_steps, device=lengths.device)[:, None] < lengths
 
 
-def stack_frames(features: Tensor, lengths: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Join `n` neighbouring frames into one step: (batch, n_frames, n_mels) -> (batch, n_frames // n, n * n_mels).
-
-    Frames that do not fill a last step are left out; a clip keeps at least one step, filled up with zeros.
-    """
-    batch, n_frames, n_mels = features.shape
+def fill_up(features: Tensor, lengths: Tensor, n: int) -> Tensor:
+    """Set what lies behind each clip to zero, and lengthen a batch of fewer than `n` frames by zeros."""
+    n_frames = features.shape[1]
     features = features * real_frames(n_frames, lengths).t()[..., None]
-    features = nn.functional.pad(features, (0, 0, 0, max(0, n - n_frames)))
-    n_steps = features.shape[1] // n
-    return features[:, : n_steps * n].reshape(batch, n_steps, n * n_mels), (lengths // n).clamp_min(1)
+    return nn.functional.pad(features, (0, 0, 0, max(0, n - n_frames)))
+
+
+def stack_frames(x: Tensor, n: int) -> Tensor:
+    """Join `n` neighbours into one step: (batch, n_frames, size) -> (batch, n_frames // n, n * size).
+
+    Frames that do not fill a last step are left out.
+    """
+    batch, n_frames, size = x.shape
+    n_steps = n_frames // n
+    return x[:, : n_steps * n].reshape(batch, n_steps, n * size)
+
+
+class ConvNorm(nn.Module):
+    """Convolution over time, BatchNorm (Ioffe & Szegedy, arXiv:1502.03167), ReLU.
+
+    x (batch, n_in, n_frames) -> (batch, n_out, 1 + (n_frames - kernel) // stride)
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(n_in, n_out, kernel, stride, bias=False)
+        self.norm = nn.BatchNorm1d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, normalise, cut off below zero."""
+        return self.norm(self.convolution(x)).relu()
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the one convolution that a trained layer comes to before its ReLU."""
+        mean, var = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
+        scale = self.norm.weight / torch.sqrt(var + self.norm.eps)
+        return self.convolution.weight * scale[:, None, None], self.norm.bias - mean * scale
+
+
+class ConvStem(nn.Module):
+    """Convolutions over time before the recurrence, so that it has fewer and richer steps.
+
+    features (batch, n_frames, n_mels) -> (batch, n_steps, channels[-1])
+
+    Nothing is padded: step t sees the `reach` frames from frame t * stride on, so a stream can compute it as soon as
+    they are there.
+    """
+
+    def __init__(self, n_mels: int, channels: Sequence[int], kernel: int, stride: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConvNorm(before, after, kernel, stride) for before, after in pairwise([n_mels, *channels])
+        )
+        self.output_size = channels[-1]
+        self.stride = stride ** len(channels)  # frames from a step to the next
+        self.reach = 1 + sum((kernel - 1) * stride**i for i in range(len(channels)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map frames to steps."""
+        x = features.transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x)
+        return x.transpose(1, 2)
 
 
 def reverse_clips(x: Tensor, lengths: Tensor) -> Tensor:
@@ -77,7 +132,7 @@ class Encoder(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.hidden_size = hidden_size
+        self.input_size, self.hidden_size = input_size, hidden_size
         self.n_directions = 2 if bidirectional else 1
         self.output_size = self.n_directions * hidden_size
         sizes = [input_size, *[self.output_size] * (num_layers - 1)]
@@ -113,6 +168,7 @@ class RecurrentModel(nn.Module):
         *,
         n_mels: int,
         n_classes: int,
+        stem: ConvStem | None,
         frame_stack: int,
         pooling: str,
         attention_heads: int,
@@ -122,19 +178,38 @@ class RecurrentModel(nn.Module):
         super().__init__()
         self.n_mels, self.frame_stack, self.pooling = n_mels, frame_stack, pooling
         self.scaling = scaling
+        self.stem = stem
         self.encoder = encoder
         self.attention = nn.Linear(encoder.output_size, attention_heads) if pooling == "attention" else None
         pooled_size = encoder.output_size * (attention_heads if pooling == "attention" else 1)
         self.head_norm = nn.LayerNorm(pooled_size) if head_norm else None
         self.head = nn.Linear(pooled_size, n_classes)
 
+    @property
+    def step_frames(self) -> int:
+        """Frames from one step of the encoder to the next."""
+        return self.frame_stack * (1 if self.stem is None else self.stem.stride)
+
+    @property
+    def reach(self) -> int:
+        """Frames that one step of the encoder sees; more than `step_frames` where a stem overlaps."""
+        return self.frame_stack if self.stem is None else (self.frame_stack - 1) * self.stem.stride + self.stem.reach
+
+    def n_steps(self, n_frames: Tensor) -> Tensor:
+        """Count the steps of clips of so many frames; a clip shorter than a step is filled up to one."""
+        return 1 + (n_frames - self.reach).clamp_min(0) // self.step_frames
+
     def states(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features to the encoder's states (n_steps, batch, size) and the real steps of each clip (batch,)."""
         if self.scaling is not None:
             features = self.scaling(features)
-        if self.frame_stack > 1:
-            features, lengths = stack_frames(features, lengths, self.frame_stack)
-        return self.encoder(features.transpose(0, 1).contiguous(), lengths), lengths
+        if self.reach > 1:
+            features = fill_up(features, lengths, self.reach)
+        if self.stem is not None:
+            features = self.stem(features)
+        lengths = self.n_steps(lengths)
+        x = stack_frames(features, self.frame_stack).transpose(0, 1).contiguous()
+        return self.encoder(x, lengths), lengths
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Map features (batch, n_frames, n_mels) and lengths (batch,) to logits (batch, n_classes)."""
