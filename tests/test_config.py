@@ -64,7 +64,7 @@ experiments:
 
 def test_two_averages_of_the_weights_are_one_too_many(registry):
     path = registry("experiments: {a: {why: x, train: {ema_decay: 0.99, average_epochs: 3}}}")
-    with pytest.raises(ConfigError, match="a.train: ema_decay and average_epochs are both set; choose one"):
+    with pytest.raises(ConfigError, match=r"a\.train: ema_decay and average_epochs are both set; choose one"):
         load_registry(path)
 
 

@@ -245,7 +245,7 @@ def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
 
 
 def test_a_teacher_of_another_task_is_refused(data, tmp_path):
-    teacher = train(data, tmp_path, "train.epochs=1", "task=[left, right]")
+    train(data, tmp_path, "train.epochs=1", "task=[left, right]")
     with pytest.raises(IntegrityError, match="cannot teach lstm: it has other classes"):
         train(data, tmp_path, "train.distill.teachers=[rnn]", name="lstm")
     assert len(list(tmp_path.iterdir())) == 1
