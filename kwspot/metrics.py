@@ -90,6 +90,13 @@ def _confused(confusion: Ints, classes: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+def _by_speaker(correct: NDArray[np.bool_], speakers: Sequence[Any] | NDArray[Any]) -> dict[str, list[int]]:
+    """Count for each speaker the clips that were right, and all: what a paired comparison draws from."""
+    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    right, n = np.bincount(index, weights=correct), np.bincount(index)
+    return {str(name): [int(r), int(all_)] for name, r, all_ in zip(names, right, n, strict=True)}
+
+
 def _checked(labels: ArrayLike, logits: ArrayLike, n_speakers: int, n_classes: int) -> tuple[Ints, NDArray[Any]]:
     """Return labels and logits as arrays; refuse shapes, indices and values that mean nothing."""
     true, scores = np.asarray(labels), np.asarray(logits)
@@ -140,6 +147,7 @@ def measure(
         "confusion": confusion.tolist(),
         "per_class": _per_class(confusion, classes),
         "confused": _confused(confusion, classes),
+        "speakers": _by_speaker(correct, speakers),
     }
 
 

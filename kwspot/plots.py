@@ -2,6 +2,7 @@
 
     DIR/<experiment>/<run>/{accuracy,loss}_{train,validation}.svg   one run
     DIR/{accuracy,loss}_{train,validation}.svg                      all of them, with the spread over seeds
+    DIR/cost.svg                                                    test accuracy against MACs, with the Pareto front
 
 The same records give the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
 without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
@@ -141,6 +142,46 @@ def plot_overlay(rows: Sequence[Row], curve: str, path: Path) -> None:
         _axes_of(axes, curve)
 
 
+def pareto_front(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that no cheaper one equals in test accuracy, cheapest first; rows without it are left out."""
+    front: list[Row] = []
+    for row in sorted(filter(_placed, rows), key=lambda row: (_cost(row)[0], -_cost(row)[1])):
+        if not front or _cost(row)[1] > _cost(front[-1])[1]:
+            front.append(row)
+    return front
+
+
+def _placed(row: Row) -> bool:
+    return row.figures["accuracy_test"] is not None and row.figures["macs"] is not None
+
+
+def _cost(row: Row) -> tuple[float, float]:
+    """Return MACs of a clip and test accuracy in per cent."""
+    macs, accuracy = row.figures["macs"], row.figures["accuracy_test"]
+    assert macs is not None
+    assert accuracy is not None
+    return macs.mean, 100 * accuracy.mean
+
+
+def plot_cost(rows: Sequence[Row], path: Path) -> None:
+    """Draw every row's test accuracy against its MACs, with the standard deviation over seeds and the front."""
+    with _figure(path, 7.2, 4.6, fitted=True) as (_, axes):
+        front = pareto_front(rows)
+        axes.plot(*zip(*map(_cost, front), strict=True), color="#999999", zorder=1, label="Pareto front")
+        for row in filter(_placed, rows):
+            (macs, accuracy), figure = _cost(row), row.figures["accuracy_test"]
+            std = 100 * figure.std if figure is not None and figure.std is not None else None
+            colour = COLOURS[0] if row in front else COLOURS[1]
+            axes.errorbar([macs], [accuracy], yerr=std, fmt="o", color=colour, capsize=3)
+            axes.annotate(row.label, (macs, accuracy), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.set_xscale("log")
+        axes.margins(x=0.2, y=0.12)
+        axes.set_xlabel("MACs a clip")
+        axes.set_ylabel("test accuracy (%)")
+        axes.set_title("accuracy against cost")
+        axes.legend(loc="lower right")
+
+
 def plot_clip(
     waveform: NDArray[np.float32],
     sample_rate: int,
@@ -170,9 +211,10 @@ def plot_clip(
 
 
 def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None] | None = None) -> list[Path]:
-    """Write every curve of every run and the overlays of all rows; return the files, overlays first."""
+    """Write every curve of every run, the overlays of all rows and their cost; return the files, overlays first."""
     runs = [run for row in rows for run in row.runs]
-    total = len(CURVES) * (1 + len(runs))
+    comparable = len({row.scope for row in rows}) == 1 and sum(map(_placed, rows)) > 1
+    total = len(CURVES) * (1 + len(runs)) + comparable
     written: list[Path] = []
 
     def done(path: Path) -> None:
@@ -182,6 +224,9 @@ def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None
 
     for curve in CURVES:
         plot_overlay(rows, curve, path := directory / f"{curve}.svg")
+        done(path)
+    if comparable:
+        plot_cost(rows, path := directory / "cost.svg")
         done(path)
     for run in runs:
         for curve in CURVES:

@@ -10,9 +10,12 @@ import io
 import json
 import math
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kwspot.compare import COLUMNS, Figure, Row, caption, notes
+
+if TYPE_CHECKING:  # the table needs no numpy
+    from kwspot.paired import Difference
 
 ABSENT = "–"
 # Two lines a head, so that ten columns stand in 80.
@@ -103,8 +106,8 @@ def _cells(row: Row, below: bool) -> list[list[str]]:
     return [means, spreads] if any(spreads) else [means]
 
 
-def terminal(rows: Sequence[Row], width: int = 80) -> str:
-    """Render the table and its caption as text that fits `width`, 80 at the least.
+def terminal(rows: Sequence[Row], width: int = 80, differences: Sequence["Difference"] = ()) -> str:
+    """Render the table, its caption and the differences as text that fits `width`, 80 at the least.
 
     Standard deviations stand beside their means if there is room, else below them; a name that leaves no room
     for the figures gets a line of its own.
@@ -127,15 +130,18 @@ def terminal(rows: Sequence[Row], width: int = 80) -> str:
             table.append(name)
             name = ""
         table += [f"{name if i == 0 else '':{room}}{next(rest)}" for i in range(len(block))]
-    return "\n".join([*table, rule, *textwrap.wrap(caption(rows), width)])
+    said = [line for each in differences for line in textwrap.wrap(f"{each}.", width, subsequent_indent="  ")]
+    return "\n".join([*table, rule, *textwrap.wrap(caption(rows), width), *said])
 
 
 def _markdown_cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
-def markdown(rows: Sequence[Row], pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """Render the table in markdown with its caption, then pictures given as (title, address)."""
+def markdown(
+    rows: Sequence[Row], pictures: Sequence[tuple[str, str]] = (), differences: Sequence["Difference"] = ()
+) -> str:
+    """Render the table in markdown with its caption and differences, then pictures given as (title, address)."""
     lines = ["| " + " | ".join(HEADS_MARKDOWN) + " |", "|" + ":--|" + "--:|" * (len(HEADS_MARKDOWN) - 1)]
     for row in rows:
         cells = [f"`{_markdown_cell(row.label)}`"]
@@ -144,6 +150,8 @@ def markdown(rows: Sequence[Row], pictures: Sequence[tuple[str, str]] = ()) -> s
             cells.append((f"{mean} ± {std}" if std else mean) + unit)
         lines.append("| " + " | ".join([*cells, str(len(row.runs))]) + " |")
     lines += ["", caption(rows)]
+    if differences:
+        lines += ["", *(f"- {each}." for each in differences)]
     for title, address in pictures:
         lines += ["", f"![{title}]({address})"]
     return "\n".join(lines)
@@ -185,7 +193,7 @@ def _json_number(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def as_json(rows: Sequence[Row]) -> str:
+def as_json(rows: Sequence[Row], differences: Sequence["Difference"] = ()) -> str:
     """Render rows as JSON: unrounded figures with mean, std (null for one seed) and n; notes and caption."""
 
     def figure(value: Figure | None) -> dict[str, Any] | None:
@@ -208,6 +216,8 @@ def as_json(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     whole = {"rows": content, "notes": notes(rows), "caption": caption(rows)}
+    if differences:
+        whole["differences"] = [each.as_json() for each in differences]
     return json.dumps(whole, indent=2, ensure_ascii=False)
 
 

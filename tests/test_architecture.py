@@ -13,7 +13,7 @@ ORDER = """
     models models.cost
     reproducibility evaluation optimization training experiment catalog spotter sources prediction operators graph
     export
-    streaming compare blocks tables report plots webui doctor
+    streaming compare paired blocks tables report plots webui doctor
     commands commands.console commands.options commands.download commands.featurize commands.train commands.eval
     commands.compare commands.predict commands.models commands.export commands.experiments commands.runs
     commands.tensorboard commands.ui commands.doctor

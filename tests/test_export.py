@@ -164,7 +164,17 @@ def make_recordings(folder, run):
     return data
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+def test_a_published_model_is_measured_and_has_no_model_file(tmp_path):
+    make_cache(tmp_path)
+    experiment = toy_experiment("bc_resnet_2", "train.epochs=1")
+    run = run_experiment(experiment, seed=1, data=tmp_path, runs_dir=tmp_path / "runs", device="cpu")
+    assert evaluate_run(run, split="test", data=tmp_path, device="cpu")["n"] == 18
+    assert write_models(run, tmp_path) == []
+    with pytest.raises(ConfigError, match="bc_resnet_2 is there to compare with; it has no model file"):
+        prepare(run, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if REGISTRY[name].model.published is None])
 def test_every_experiment_exports_small(name, tmp_path):
     """With the weights it starts from, at its full size; the run is one that was never trained."""
     experiment = REGISTRY[name]
@@ -188,7 +198,7 @@ def test_every_experiment_exports_small(name, tmp_path):
     assert path.stat().st_size < 1.2 * 4 * count_parameters(model) + 200_000
     assert Spotter(path).predict(clips[0][0]).word in Untrained.record["classes"]
     if not experiment.model.bidirectional:
-        assert Stream(write_stream_model(trained)).step_length == experiment.model.frame_stack * 160
+        assert Stream(write_stream_model(trained)).step_length == model.step_frames * 160
 
 
 def test_recordings_are_what_a_file_is_checked_with(recorded):

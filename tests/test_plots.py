@@ -12,7 +12,7 @@ import pytest
 
 from kwspot.compare import choose_runs, table_rows
 from kwspot.labels import WORDS_35
-from kwspot.plots import COLOURS, CURVES, plot_confusion, plot_overlay, plot_run, write_plots
+from kwspot.plots import COLOURS, CURVES, pareto_front, plot_confusion, plot_cost, plot_overlay, plot_run, write_plots
 from records import make_evaluation, make_run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -53,11 +53,23 @@ def drawn(rows, tmp_path_factory):
 
 def test_every_run_has_its_curves_and_all_have_overlays(rows, drawn):
     folder, files, reports = drawn
-    expected = {f"{curve}.svg" for curve in CURVES}
+    expected = {f"{curve}.svg" for curve in (*CURVES, "cost")}
     expected |= {f"{run.experiment}/{run.id}/{curve}.svg" for row in rows for run in row.runs for curve in CURVES}
     assert {path.relative_to(folder).as_posix() for path in files} == expected
     assert set(digests_below(folder)) == expected
-    assert reports == [(i, 16) for i in range(1, 17)]
+    assert reports == [(i, 17) for i in range(1, 18)]
+
+
+def test_cost_marks_those_that_no_cheaper_one_equals(tmp_path):
+    for name, macs, test in (("a", 1e6, 0.8), ("b", 2e6, 0.7), ("c", 3e6, 0.9), ("d", 3e6, 0.85), ("e", 9e6, 0.9)):
+        make_run(tmp_path, name, macs=int(macs), test=test)
+    make_run(tmp_path, "untested", test=None)
+    rows = table_rows(choose_runs(tmp_path)[0])
+    assert [row.label for row in pareto_front(rows)] == ["a", "c"]
+    plot_cost(rows, tmp_path / "cost.svg")
+    texts = texts_of(tmp_path / "cost.svg")
+    assert {"a", "b", "c", "d", "e", "MACs a clip", "test accuracy (%)", "Pareto front"} <= set(texts)
+    assert "untested" not in texts
 
 
 def test_axes_and_titles_say_what_is_shown(rows, drawn):

@@ -4,13 +4,16 @@ import os
 from pathlib import Path
 import shutil
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import RUNS, Quiet, RunsDir, complete_run
 from kwspot.errors import ConfigError
+
+if TYPE_CHECKING:  # the table needs no numpy
+    from kwspot.paired import Difference
 
 
 def compare(
@@ -30,6 +33,12 @@ def compare(
             metavar="COLUMN",
             help="model, train-loss, train-acc, val-loss, val-acc, test-acc, params, macs, time, epochs or seeds. "
             "Default: as named, else val-acc.",
+        ),
+    ] = None,
+    versus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Say how much better each other row is on test than this one, and whether by chance."
         ),
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
@@ -54,6 +63,8 @@ def compare(
 
       kwspot compare --markdown --sort test-acc
 
+      kwspot compare rnn_best gru_stream --versus rnn_best
+
       kwspot compare --runs results --plots docs/plots --write README.md
 
       kwspot compare --json | jq '.rows[].accuracy_test'
@@ -72,6 +83,12 @@ def compare(
         console.note(f"left out, not finished: {run.id} ({run.state})")
     for line in notes(rows):
         console.note(f"note: {line}")
+    against: list[Difference] = []
+    if versus:
+        from kwspot.paired import differences
+
+        against = differences(rows, versus)
+    written: list[Path] = []
     if plots:
         from kwspot.plots import write_plots
 
@@ -81,29 +98,31 @@ def compare(
     if write:
         from kwspot.blocks import write_block
 
-        write_block(write, tables.markdown(rows, _pictures(plots, write)), block)
+        write_block(write, tables.markdown(rows, _pictures(written, write), against), block)
         console.note(f"wrote the {block} block of {write}")
     if as_json:
-        console.say(tables.as_json(rows))
+        console.say(tables.as_json(rows, against))
     elif as_csv:
         console.say(tables.as_csv(rows))
     elif as_latex:
         console.say(tables.latex(rows))
     elif as_markdown:
-        console.say(tables.markdown(rows))
+        console.say(tables.markdown(rows, differences=against))
     else:
-        console.say(tables.terminal(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else 80))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+        console.say(tables.terminal(rows, width, against))
 
 
-def _pictures(plots: Path | None, beside: Path) -> list[tuple[str, str]]:
-    """List the two overlays that a results block shows, as seen from the file that holds it."""
-    if plots is None:
-        return []
-    curves = ("accuracy_validation", "loss_validation")
+def _pictures(written: list[Path], beside: Path) -> list[tuple[str, str]]:
+    """List the pictures that a results block shows, as seen from the file that holds it."""
+    titles = {
+        "cost": "Test accuracy against cost",
+        "accuracy_validation": "Learning curves: accuracy, validation",
+        "loss_validation": "Learning curves: loss, validation",
+    }
+    overlays = {path.stem: path for path in reversed(written)}  # they come first
     return [
-        (
-            f"Learning curves: {curve.replace('_', ', ')}",
-            Path(os.path.relpath(plots / f"{curve}.svg", beside.parent)).as_posix(),
-        )
-        for curve in curves
+        (title, Path(os.path.relpath(overlays[name], beside.parent)).as_posix())
+        for name, title in titles.items()
+        if name in overlays
     ]
