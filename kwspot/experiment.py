@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
@@ -25,6 +25,7 @@ from kwspot.models.published import PublishedModel
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.reproducibility import choose_device, environment, seed_for
 from kwspot.settings import Experiment
+from kwspot.tracing import tracer
 from kwspot.training import EpochRecord, Progress, Trainer, Vary
 
 
@@ -47,9 +48,12 @@ def run_experiment(
     device: str = "auto",
     resume: bool = False,
     again: bool = False,
+    trace: bool = False,
     listener: Listener | None = None,
 ) -> runs.Run:
     """Train an experiment with one seed and return its run; not finished if the listener stopped it.
+
+    With `trace`, what tracing.py measures after every epoch is kept beside the history.
 
     A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`.
     """
@@ -89,7 +93,8 @@ def run_experiment(
         trainer.restore(_load(checkpoint, target))
     record = _record(experiment, seed, task, cache, model, target, folder.name)
     write_json(folder / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
-    _train(trainer, folder, listener)
+    after_epoch = tracer(train, seed, target, folder / runs.TRACE, len(trainer.history)) if trace else None
+    _train(trainer, folder, listener, after_epoch)
     return runs.read_run(folder)
 
 
@@ -122,11 +127,15 @@ def _vary(experiment: Experiment, task: Task) -> Vary | None:
     return vary
 
 
-def _train(trainer: Trainer, folder: Path, listener: Listener) -> None:
+def _train(
+    trainer: Trainer, folder: Path, listener: Listener, after_epoch: Callable[[nn.Module, int], None] | None
+) -> None:
     """Train to the end or until stopped, keeping the record up to date after every epoch."""
     # The gradients of a vanilla RNN fall below 1e-38 within a clip, where the CPU computes ten times slower.
     torch.set_flush_denormal(True)
     _write_history(trainer, folder)
+    if after_epoch and not trainer.history and not trainer.progress.step:
+        after_epoch(trainer.model, 0)
     with SummaryWriter(str(folder), purge_step=len(trainer.history) + 1) as events:
         for record in trainer.run(listener.should_stop, listener.step):
             if trainer.best is record:
@@ -135,6 +144,8 @@ def _train(trainer: Trainer, folder: Path, listener: Listener) -> None:
             # a resumed run computes the epoch again and writes the same weights.
             _save(trainer.state(), folder / runs.CHECKPOINT)
             _write_history(trainer, folder)
+            if after_epoch:
+                after_epoch(trainer.model, record.epoch)
             for name, value in _scalars(record).items():
                 events.add_scalar(name, value, record.epoch)
             listener.epoch(record, trainer.timing[-1])

@@ -3,6 +3,7 @@
 run.json         settings, classes, corpus, cost and environment, written before the first epoch
 history.jsonl    a line an epoch: losses (nats a clip), accuracies (fractions), lr, grad_norm; decided by the seed
 timing.jsonl     a line an epoch: seconds; decided by the machine
+trace.jsonl      with --trace, a line an epoch from 0 on: gradient and state_spread (tracing.py)
 best.pt          weights of the best epoch          checkpoint.pt   everything a resumed run needs
 metrics.json     figures of the best epoch; written last, so it marks the run as finished
 model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
@@ -22,9 +23,10 @@ from kwspot.files import digest_of, write_text
 
 SCHEMA = 1
 RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "metrics.json"
+TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
-RECORD_FILES = (RUN, HISTORY, TIMING, METRICS, "eval-*.json")
+RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json")
 
 
 def run_id(experiment: str, seed: int, deciding: Mapping[str, Any]) -> str:
@@ -76,7 +78,8 @@ def _json(path: Path) -> Any:
         raise IntegrityError(f"{path}: not a JSON file ({error}); remove the run with 'kwspot runs rm'") from error
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON value a line; none of a file that is not there."""
     if not path.is_file():
         return []
     try:
@@ -96,8 +99,8 @@ def read_run(path: Path) -> Run:
     return Run(
         path=path,
         record=record,
-        history=_lines(path / HISTORY),
-        timing=_lines(path / TIMING),
+        history=read_lines(path / HISTORY),
+        timing=read_lines(path / TIMING),
         metrics=_json(metrics) if metrics.is_file() else None,
         evaluations={file.stem.removeprefix("eval-"): _json(file) for file in sorted(path.glob("eval-*.json"))},
     )

@@ -23,6 +23,9 @@ def train(
     override: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with unfinished runs.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Train finished and unfinished runs anew.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="After every epoch, measure where in a clip the model hears (trace.jsonl).")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
     data: DataDir = DATA,
@@ -69,7 +72,7 @@ def train(
                     )
                     run = run_experiment(
                         experiment, seed=one, data=data, runs_dir=runs, device=device,
-                        resume=resume, again=again, listener=listener,
+                        resume=resume, again=again, trace=trace, listener=listener,
                     )  # fmt: skip
                 if run.metrics is None:
                     raise StoppedError(
