@@ -3,6 +3,7 @@
     DIR/<experiment>/<run>/{accuracy,loss}_{train,validation}.svg   one run
     DIR/{accuracy,loss}_{train,validation}.svg                      all of them, with the spread over seeds
     DIR/cost.svg                                                    test accuracy against MACs, with the Pareto front
+    DIR/trace.svg                                                   gradients and states of runs trained with --trace
 
 The same records give the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
 without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from kwspot.compare import Row
 from kwspot.files import written_whole
-from kwspot.runs import Run
+from kwspot.runs import TRACE, Run, read_lines
 from kwspot.settings import FrontEnd
 
 if TYPE_CHECKING:
@@ -182,6 +183,33 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
         axes.legend(loc="lower right")
 
 
+def plot_traces(runs: Sequence[Run], path: Path) -> None:
+    """Draw what `--trace` measured, a column a run and a line an epoch, dark at the start and light at the end.
+
+    Above, the gradient that reaches each moment of a clip; a moment without a line got nothing. Below, how far the
+    states lie apart.
+    """
+    from matplotlib import colormaps
+
+    with _figure(path, 1.2 + 3.1 * len(runs), 5.4, fitted=True) as (figure, whole):
+        whole.remove()
+        grid = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
+        for run, (above, below) in zip(runs, grid.T, strict=True):
+            lines = read_lines(run.path / TRACE)
+            seconds = len(lines[0]["gradient"]) * run.record["settings"]["front_end"]["hop_ms"] / 1000
+            for i, line in enumerate(lines):
+                colour = colormaps["viridis"](i / max(1, len(lines) - 1))
+                for axes, key in ((above, "gradient"), (below, "state_spread")):
+                    values = np.array(line.get(key, []), dtype=float)
+                    times = (np.arange(len(values)) + 0.5) * seconds / max(1, len(values))
+                    axes.plot(times, np.where(values > 0, values, np.nan), color=colour, linewidth=0.9)
+            above.set_yscale("log")
+            above.set_title(f"{run.experiment}, epochs {lines[0]['epoch']} to {lines[-1]['epoch']}")
+            below.set_xlabel("time in the clip (s)")
+        grid[0][0].set_ylabel("gradient by a frame (norm)")
+        grid[1][0].set_ylabel("spread of the states")
+
+
 def plot_clip(
     waveform: NDArray[np.float32],
     sample_rate: int,
@@ -213,8 +241,9 @@ def plot_clip(
 def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None] | None = None) -> list[Path]:
     """Write every curve of every run, the overlays of all rows and their cost; return the files, overlays first."""
     runs = [run for row in rows for run in row.runs]
+    traced = [row.runs[0] for row in rows if (row.runs[0].path / TRACE).is_file()]
     comparable = len({row.scope for row in rows}) == 1 and sum(map(_placed, rows)) > 1
-    total = len(CURVES) * (1 + len(runs)) + comparable
+    total = len(CURVES) * (1 + len(runs)) + comparable + bool(traced)
     written: list[Path] = []
 
     def done(path: Path) -> None:
@@ -227,6 +256,9 @@ def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None
         done(path)
     if comparable:
         plot_cost(rows, path := directory / "cost.svg")
+        done(path)
+    if traced:
+        plot_traces(traced, path := directory / "trace.svg")
         done(path)
     for run in runs:
         for curve in CURVES:

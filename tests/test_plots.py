@@ -13,6 +13,7 @@ import pytest
 from kwspot.compare import choose_runs, table_rows
 from kwspot.labels import WORDS_35
 from kwspot.plots import COLOURS, CURVES, pareto_front, plot_confusion, plot_cost, plot_overlay, plot_run, write_plots
+from kwspot.runs import TRACE, write_lines
 from records import make_evaluation, make_run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,6 +59,21 @@ def test_every_run_has_its_curves_and_all_have_overlays(rows, drawn):
     assert {path.relative_to(folder).as_posix() for path in files} == expected
     assert set(digests_below(folder)) == expected
     assert reports == [(i, 17) for i in range(1, 18)]
+
+
+def test_traces_stand_side_by_side(tmp_path):
+    settings = {"task": ["a", "b"], "front_end": {"hop_ms": 10.0}, "model": {}, "train": {}}
+    for name in ("rnn", "lstm"):
+        run = make_run(tmp_path / "runs", name, settings=settings)
+        lines = [{"epoch": i, "gradient": [0.0, 1e-9, 1e-3 * (i + 1)], "state_spread": [0.1, 0.2]} for i in range(3)]
+        write_lines(run.path / TRACE, lines)
+    make_run(tmp_path / "runs", "untraced", settings=settings)
+    rows = table_rows(choose_runs(tmp_path / "runs")[0])
+    files = write_plots(rows, tmp_path / "plots")
+    (drawn,) = (path for path in files if path.name == "trace.svg")
+    texts = texts_of(drawn)
+    assert {"rnn, epochs 0 to 2", "lstm, epochs 0 to 2", "time in the clip (s)", "spread of the states"} <= set(texts)
+    assert not any("untraced" in text for text in texts)
 
 
 def test_cost_marks_those_that_no_cheaper_one_equals(tmp_path):
