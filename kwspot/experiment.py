@@ -1,8 +1,10 @@
 """One experiment from its name to its run record: the one place where settings, corpus, model and training meet."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,11 @@ from kwspot.models import build_model
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.published import PublishedModel
 from kwspot.models.recurrent import RecurrentModel
+from kwspot.parallel import Team
 from kwspot.reproducibility import choose_device, environment, seed_for
 from kwspot.settings import Experiment
 from kwspot.tracing import tracer
-from kwspot.training import EpochRecord, Progress, Trainer, Vary
+from kwspot.training import ALONE, EpochRecord, Progress, Trainer, Vary
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ def run_experiment(
     resume: bool = False,
     again: bool = False,
     trace: bool = False,
+    team: Team = ALONE,
     listener: Listener | None = None,
 ) -> runs.Run:
     """Train an experiment with one seed and return its run; not finished if the listener stopped it.
 
-    With `trace`, what tracing.py measures after every epoch is kept beside the history.
+    With `trace`, what tracing.py measures after every epoch is kept beside the history. Of a team, the process that
+    leads writes the record; the others' copies are thrown away.
 
     A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`.
     """
@@ -66,8 +71,9 @@ def run_experiment(
         deciding["teachers"] = [run.id for run in teachers]
     folder = runs_dir / runs.run_id(experiment.name, seed, deciding)
     checkpoint = folder / runs.CHECKPOINT
-    if again and (folder / runs.RUN).is_file():
+    if again and team.leads and (folder / runs.RUN).is_file():
         runs.remove_run(runs.read_run(folder))
+    team.wait()
     if (folder / runs.METRICS).is_file():
         return runs.read_run(folder)
     if checkpoint.is_file() and not resume:
@@ -88,14 +94,17 @@ def run_experiment(
         device=target,
         vary=_vary(experiment, task),
         teachers=[load_model(run, target)[0] for run in teachers],
+        team=team,
     )
     if checkpoint.is_file():
         trainer.restore(_load(checkpoint, target))
     record = _record(experiment, seed, task, cache, model, target, folder.name)
-    write_json(folder / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
-    after_epoch = tracer(train, seed, target, folder / runs.TRACE, len(trainer.history)) if trace else None
-    _train(trainer, folder, listener, after_epoch)
-    return runs.read_run(folder)
+    with nullcontext(folder) if team.leads else TemporaryDirectory() as place:
+        kept = Path(place)
+        write_json(kept / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
+        after_epoch = tracer(train, seed, target, kept / runs.TRACE, len(trainer.history)) if trace else None
+        _train(trainer, kept, listener, after_epoch)
+        return runs.read_run(kept)
 
 
 def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:

@@ -20,8 +20,11 @@ from kwspot.augment import Streams
 from kwspot.batches import Batch, Split
 from kwspot.evaluation import logits_of, loss_and_accuracy
 from kwspot.optimization import distilled, make_average, make_optimizer, rate_at
+from kwspot.parallel import Team
 from kwspot.reproducibility import generator_for, seed_for
 from kwspot.settings import TrainSettings
+
+ALONE = Team()
 
 # Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
 Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Streams], Batch]
@@ -67,10 +70,12 @@ class Trainer:
         device: torch.device,
         vary: Vary | None = None,
         teachers: Sequence[nn.Module] = (),
+        team: Team = ALONE,
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
         self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
+        self.team, self.joined = team, team.joined(model)
         self.optimizer = make_optimizer(model.parameters(), settings)
         self.average = make_average(model, settings)
         self.class_weights = _class_weights(train).to(device) if settings.class_weights else None
@@ -110,7 +115,7 @@ class Trainer:
         order = torch.randperm(len(self.train_split), generator=generator_for(self.seed, "order", now.epoch))
         n_steps = self.train_split.n_batches(batch_size)
         if now.step == 0:
-            torch.manual_seed(seed_for(self.seed, "dropout", now.epoch))
+            torch.manual_seed(seed_for(self.seed, "dropout", now.epoch, *([self.team.rank] if self.team.rank else [])))
         self.model.train()
         started, before = time.perf_counter(), now.seconds
         for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
@@ -118,7 +123,7 @@ class Trainer:
             self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device))
             now.seconds = before + time.perf_counter() - started
             report(now, n_steps)
-            if should_stop():
+            if self.team.sums(should_stop()) != [0]:  # all stop after the same step
                 return True
         return False
 
@@ -135,14 +140,17 @@ class Trainer:
             features, lengths, targets = self.vary(
                 features, lengths, labels, lambda purpose: generator_for(self.seed, purpose, self.progress.epoch, step)
             )
-        logits = self.model(features, lengths)
+        n, share = len(labels), self.team.share
+        features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
+        logits = self.joined(features, lengths)
         smoothing = self.settings.label_smoothing or 0.0
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         if self.settings.distill is not None:
             with torch.no_grad():  # of the clips as the student hears them (Beyer et al., arXiv:2106.05237)
                 said = [teacher(features, lengths) for teacher in self.teachers]
             loss = distilled(logits, said, loss, self.settings.distill)
-        loss.backward()
+        n_own = self.team.count(n)
+        (loss * (n_own * self.team.size / n)).backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
@@ -150,9 +158,11 @@ class Trainer:
             self.average.update_parameters(self.model)
         now = self.progress
         now.step += 1
-        now.n_seen += len(labels)
-        now.loss_sum += loss.item() * len(labels)
-        now.n_correct += int((logits.detach().argmax(1) == labels).sum())
+        n_correct = int((logits.detach().argmax(1) == labels)[:n_own].sum())
+        loss_sum, n_correct_of_all = self.team.sums(loss.item() * n_own, n_correct)
+        now.n_seen += n
+        now.loss_sum += loss_sum
+        now.n_correct += int(n_correct_of_all)
         now.grad_norm_sum += grad_norm.item()
 
     def _end_epoch(self) -> EpochRecord:

@@ -47,12 +47,16 @@ def train(
       kwspot train lstm -o train.epochs=3 -o model.hidden_size=64
 
       kwspot train lstm --resume
+
+      torchrun --nproc_per_node 2 -m kwspot train lstm
     """
     import torch
 
     from kwspot.config import load_experiment
     from kwspot.experiment import Listener, run_experiment
     from kwspot.export import write_models
+    from kwspot.parallel import joined_team
+    from kwspot.reproducibility import choose_device
     from kwspot.runs import MODEL
 
     if resume and again:
@@ -60,24 +64,27 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     experiments = [load_experiment(name, registry, override or ()) for name in names]
-    with stop_signals() as stopped:
+    with stop_signals() as stopped, joined_team(choose_device(device)) as team:
+        quiet = quiet or not team.leads
         for experiment in experiments:
             for one in seed:
                 with EpochLines(f"{experiment.name} seed {one}", experiment.train.epochs, quiet) as lines:
                     listener = Listener(
-                        note=console.note,
+                        note=console.note if team.leads else lambda _: None,
                         step=lines.step,
                         epoch=lines.epoch,
                         should_stop=lambda: stopped() is not None,
                     )
                     run = run_experiment(
                         experiment, seed=one, data=data, runs_dir=runs, device=device,
-                        resume=resume, again=again, trace=trace, listener=listener,
+                        resume=resume, again=again, trace=trace, team=team, listener=listener,
                     )  # fmt: skip
                 if run.metrics is None:
                     raise StoppedError(
                         f"stopped and saved in {run.path}; go on with: {_resuming()}", stopped() or signal.SIGINT
                     )
+                if not team.leads:
+                    continue
                 if not (run.path / MODEL).is_file():
                     for path in write_models(run, data):
                         if not quiet:
