@@ -4,11 +4,12 @@
     lengths   (batch,) int64            real frames
     labels    (batch,) int64
 
-Rows are read from the memory-mapped cache as they are needed: no worker processes, no copy of the corpus.
+Rows are read from the memory-mapped cache as they are needed: no worker processes, no copy of the corpus. On a GPU the
+frames of a split are copied there once, 325 MB for 41,473 clips of a second.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -30,7 +31,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class Split:
     """The clips of one split as a task sees them: row `rows[i]` of `frames` has class `labels[i]`."""
 
-    frames: np.ndarray  # (n_rows, max_frames, n_mels) float16, memory-mapped
+    frames: np.ndarray | Tensor  # (n_rows, max_frames, n_mels) float16, memory-mapped, or held by a device
     rows: np.ndarray  # (n,) int64
     lengths: np.ndarray  # (n,) int64
     labels: np.ndarray  # (n,) int64
@@ -41,9 +42,18 @@ class Split:
 
     def batch(self, chosen: np.ndarray) -> Batch:
         """Gather the clips at these positions of the split."""
-        lengths = self.lengths[chosen]
-        features = self.frames[self.rows[chosen], : int(lengths.max())].astype(np.float32)
-        return torch.from_numpy(features), torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen])
+        lengths, rows = self.lengths[chosen], self.rows[chosen]
+        longest = int(lengths.max())
+        if isinstance(self.frames, Tensor):
+            features = self.frames[torch.from_numpy(rows).to(self.frames.device), :longest].float()
+        else:
+            features = torch.from_numpy(self.frames[rows, :longest].astype(np.float32))
+        return features, torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen])
+
+    def held_by(self, device: torch.device) -> "Split":
+        """Return the split with its frames in the memory of a device, so that a batch never crosses to it."""
+        own = torch.from_numpy(np.asarray(self.frames)[self.rows]).to(device)
+        return replace(self, frames=own, rows=np.arange(len(self)))
 
     def batches(self, batch_size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[Batch]:
         """Yield all batches from number `start` on, in the order given or as stored; the last may be smaller."""

@@ -85,6 +85,8 @@ def run_experiment(
     model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
     if model.scaling is not None:
         model.scaling.fit(*band_statistics(train))
+    if target.type == "cuda":
+        train, validation = train.held_by(target), validation.held_by(target)
     trainer = Trainer(
         model.to(target),
         experiment.train,

@@ -100,3 +100,13 @@ def test_batches_can_start_in_the_middle(tmp_path):
     split = select(cache, resolve_task("folder", cache), "train")
     whole, rest = list(split.batches(5)), list(split.batches(5, start=3))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_frames_held_by_a_device_are_the_same_batches(tmp_path):
+    cache = make_cache(tmp_path)
+    split = select(cache, resolve_task("folder", cache), "validation")
+    held = split.held_by(torch.device("cpu"))
+    order = np.random.default_rng(0).permutation(len(split))
+    assert held.frames.shape[0] == len(split)
+    for ours, theirs in zip(held.batches(4, order), split.batches(4, order), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
