@@ -219,6 +219,19 @@ def remarks(rows: Iterable[Row]) -> list[str]:
     return said + [f"on other recordings, {clips}: {', '.join(each)}" for clips, each in elsewhere.items()]
 
 
+def interval_of(row: Row) -> tuple[float, float] | None:
+    """Return the interval of a row's test accuracy over speakers, the mean of its seeds' limits; None without one."""
+    measured = [run.evaluations["test"]["interval"] for run in row.runs if "test" in run.evaluations]
+    known = [interval for interval in measured if interval]
+    return (statistics.fmean(low for low, _ in known), statistics.fmean(high for _, high in known)) if known else None
+
+
+def _intervals(rows: Iterable[Row]) -> list[str]:
+    known = [(row.label, interval) for row in rows if (interval := interval_of(row))]
+    said = ", ".join(f"{label} {100 * low:.1f}–{100 * high:.1f}" for label, (low, high) in known)
+    return [f"95 % intervals of the test accuracy over speakers (bootstrap): {said} %"] if known else []
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
     """Say what a reader of the table must know: rows kept apart, or not comparable, figures missing."""
     said = []
@@ -250,6 +263,7 @@ def caption(rows: Sequence[Row]) -> str:
         [
             *told,
             f"Train and validation figures are those of the best epoch on validation; {spread}",
+            *_intervals(rows),
             *(text[0].upper() + text[1:] for text in remarks(rows)),
             f"Trained on {' and '.join(machines)} with {', '.join(versions)}.",
         ]

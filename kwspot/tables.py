@@ -12,7 +12,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from kwspot.compare import COLUMNS, Figure, Row, caption, notes
+from kwspot.compare import COLUMNS, Figure, Row, caption, interval_of, notes
 
 if TYPE_CHECKING:  # the table needs no numpy
     from kwspot.paired import Difference
@@ -205,6 +205,7 @@ def as_json(rows: Sequence[Row], differences: Sequence["Difference"] = ()) -> st
         {
             "model": row.label,
             **{column.key: figure(row.figures[column.key]) for column in COLUMNS},
+            "test_interval": interval_of(row),
             "seeds": row.seeds,
             "experiment": row.experiment,
             "runs": [run.id for run in row.runs],

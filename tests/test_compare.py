@@ -119,6 +119,15 @@ def test_missing_tests_are_told(runs):
     assert re.search(r"gru .*–", kwspot("compare").stdout)
 
 
+def test_intervals_over_speakers_are_the_mean_of_the_seeds(runs):
+    make_run(runs, "gru", test=None)
+    (line,) = re.findall(r"95 % intervals[^.]*: ([^:]*?) %\.", kwspot("compare", "--markdown").stdout)
+    assert line == "lstm 88.0–92.0, rnn_orthogonal 17.0–21.0"  # accuracies ± 2 points, each seed's
+    found = {row["model"]: row["test_interval"] for row in json.loads(kwspot("compare", "--json").stdout)["rows"]}
+    assert found["gru"] is None
+    assert found["lstm"] == pytest.approx([0.88, 0.92])
+
+
 def test_unfinished_runs_are_left_out_aloud(runs):
     unfinished = make_run(runs, "lstm", 9, finished=False, accuracies=(0.99, 0.99))
     result = kwspot("compare", "lstm")

@@ -17,6 +17,7 @@ from kwspot.catalog import bundled_models
 from kwspot.cli import app
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.config import load_registry
+from kwspot.paired import differences
 from kwspot.report import card_figures
 from kwspot.runs import read_run
 from kwspot.tables import markdown
@@ -78,10 +79,13 @@ def test_experiments_of_the_readme_are_valid(tmp_path):
     assert load_registry(tmp_path / "experiments.yaml")["lstm_wide"].model.hidden_size == 256
 
 
-@pytest.mark.parametrize("name", ["study", "sound", "synthetic"])
-def test_table_of_the_readme_is_the_generated_one(name):
+@pytest.mark.parametrize(
+    ("name", "versus"), [("study", None), ("sound", None), ("synthetic", None), ("recipes", "rnn_best")]
+)
+def test_table_of_the_readme_is_the_generated_one(name, versus):
     rows = sort_rows(table_rows(choose_runs(ROOT / "results" / name)[0]), "val-acc")
-    table, pictures = markdown(rows), re.compile(r"!\[.*?\]\((.*?)\)")
+    against = differences(rows, versus) if versus else []
+    table, pictures = markdown(rows, differences=against), re.compile(r"!\[.*?\]\((.*?)\)")
     block = read_block(ROOT / "README.md", name)
     assert pictures.sub("", block).strip() == table.strip()
     assert all((ROOT / path).is_file() for path in pictures.findall(block))

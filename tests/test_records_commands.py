@@ -62,6 +62,13 @@ def test_an_experiment_named_shows_every_setting(registry):
     assert "known: plain, wide" in kwspot("experiments", "tall", code=2).stderr
 
 
+def test_a_default_switched_off_is_a_difference(registry, tmp_path):
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text() + "  unclipped: {why: Does clipping hold it back., train: {clip_norm: null}}\n")
+    assert "    train.clip_norm: null" in kwspot("experiments").stdout.splitlines()
+    assert "    train.clip_norm: null  *" in kwspot("experiments", "unclipped").stdout.splitlines()
+
+
 def test_experiments_as_json(registry):
     plain, wide = json.loads(kwspot("experiments", "--json").stdout)
     assert plain["differs"] == {}

@@ -66,11 +66,12 @@ def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def describe(experiment: "Experiment", defaults: Mapping[str, Any], runs: "list[Run]") -> dict[str, Any]:
     """Describe an experiment: reason, what differs from the defaults, and its runs, by state."""
     settings = experiment.deciding()
+    own = dict.fromkeys(defaults) | flat(settings)  # null switches a default off
     same = [run for run in runs if run.record["settings"] == settings]
     return {
         "name": experiment.name,
         "why": experiment.why,
-        "differs": {key: value for key, value in flat(settings).items() if defaults.get(key) != value},
+        "differs": {key: value for key, value in own.items() if defaults.get(key) != value},
         "settings": settings,
         "finished": [run.id for run in same if run.metrics],
         "unfinished": [run.id for run in same if not run.metrics],
@@ -84,7 +85,7 @@ def lines_of(experiment: Mapping[str, Any], *, every_setting: bool) -> Iterator[
     state = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n)
     yield f"{experiment['name']}  ({'runs: ' + state if state else 'no runs'})"
     yield from textwrap.wrap(experiment["why"], 80, initial_indent="    ", subsequent_indent="    ")
-    settings = flat(experiment["settings"]) if every_setting else experiment["differs"]
+    settings = flat(experiment["settings"]) | experiment["differs"] if every_setting else experiment["differs"]
     pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     if every_setting:
         yield from (f"    {pair}{'  *' if pair.partition(':')[0] in experiment['differs'] else ''}" for pair in pairs)
