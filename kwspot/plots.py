@@ -174,13 +174,29 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
             std = 100 * figure.std if figure is not None and figure.std is not None else None
             colour = COLOURS[0] if row in front else COLOURS[1]
             axes.errorbar([macs], [accuracy], yerr=std, fmt="o", color=colour, capsize=3)
-            axes.annotate(row.label, (macs, accuracy), xytext=(6, 5), textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
         axes.margins(x=0.2, y=0.12)
+        _label_points(axes, [(row.label, *_cost(row)) for row in filter(_placed, rows)])
         axes.set_xlabel("MACs a clip")
         axes.set_ylabel("test accuracy (%)")
         axes.set_title("accuracy against cost")
         axes.legend(loc="lower right")
+
+
+def _label_points(
+    axes: "Axes", points: Sequence[tuple[str, float, float]], height: float = 10, width: float = 90
+) -> None:
+    """Name points (name, x, y) to their right; a name that would lie on one above it moves below, in points."""
+    taken: list[NDArray[np.float64]] = []
+    scale = 72 / axes.figure.dpi
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        point = axes.transData.transform((x, y)) * scale
+        label = point + np.array((6, 5))
+        for other in taken:  # from the highest down
+            if abs(other[0] - label[0]) < width and other[1] - label[1] < height:
+                label[1] = other[1] - height
+        taken.append(label)
+        axes.annotate(name, (x, y), xytext=tuple(label - point), textcoords="offset points", fontsize=8)
 
 
 def plot_traces(runs: Sequence[Run], path: Path) -> None:
