@@ -1,5 +1,6 @@
 # make demo   install, then the whole way on a corpus this machine speaks itself: a few minutes
 # make test   install what the tests need, then ruff, mypy and all tests
+# make docs   write the tables and figures of the documents from the records in results/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export KWSPOT_DATA ?= demo/data
 export KWSPOT_RUNS ?= demo/runs
 DEMO := rnn rnn_ln lstm lstm_mended
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 .DELETE_ON_ERROR:
 
 # Debian's python3 may lack venv; virtualenv then does the same, from a folder of its own.
@@ -65,6 +66,13 @@ lint: $(VENV)/test-installed
 
 test: lint $(VENV)/browser
 	env -u KWSPOT_DATA -u KWSPOT_RUNS $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# tests/test_docs.py runs these and finds the documents as they are.
+docs: $(VENV)/demo-installed
+	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
+	$(BIN)/kwspot compare --runs results/recipes --versus rnn_best --plots docs/plots/recipes --write README.md --block recipes
+	$(BIN)/kwspot compare --runs results/sound --write README.md --block sound
+	$(BIN)/kwspot compare --runs results/synthetic --write README.md --block synthetic
 
 clean:
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

@@ -10,17 +10,15 @@ import sys
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from kwspot import Spotter
 from kwspot.blocks import read_block
 from kwspot.catalog import bundled_models
 from kwspot.cli import app
-from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.config import load_registry
-from kwspot.paired import differences
 from kwspot.report import card_figures
 from kwspot.runs import read_run
-from kwspot.tables import markdown
 from sounds import tone, write_sound
 
 ROOT = Path(__file__).parents[1]
@@ -79,17 +77,44 @@ def test_experiments_of_the_readme_are_valid(tmp_path):
     assert load_registry(tmp_path / "experiments.yaml")["lstm_wide"].model.hidden_size == 256
 
 
-@pytest.mark.parametrize(
-    ("name", "versus"), [("study", None), ("sound", None), ("synthetic", None), ("recipes", "rnn_best")]
-)
-def test_table_of_the_readme_is_the_generated_one(name, versus):
-    rows = sort_rows(table_rows(choose_runs(ROOT / "results" / name)[0]), "val-acc")
-    against = differences(rows, versus) if versus else []
-    table, pictures = markdown(rows, differences=against), re.compile(r"!\[.*?\]\((.*?)\)")
-    block = read_block(ROOT / "README.md", name)
-    assert pictures.sub("", block).strip() == table.strip()
-    assert all((ROOT / path).is_file() for path in pictures.findall(block))
-    assert f"kwspot compare --runs results/{name} " in README
+def written_blocks():
+    """Return the commands with which `make docs` writes a block of a document, without the program's name."""
+    makefile = (ROOT / "Makefile").read_text()
+    variables = dict(re.findall(r"^(\w+) := (.*)$", makefile, re.MULTILINE))
+    lines = re.findall(r"^\t\$\(BIN\)/kwspot (compare .*)$", makefile, re.MULTILINE)
+    expanded = [re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], line) for line in lines]
+    return [shlex.split(line) for line in expanded if "--write" in line]
+
+
+def option(command, name):
+    return command[command.index(name) + 1]
+
+
+@pytest.mark.parametrize("command", written_blocks(), ids=lambda command: option(command, "--block"))
+def test_blocks_of_the_documents_are_the_generated_ones(command, tmp_path):
+    """Figures take long to draw and are not drawn: only that those shown are there."""
+    document, copy = ROOT / option(command, "--write"), tmp_path / "copy.md"
+    copy.write_text(document.read_text("utf-8"), "utf-8")
+    command = [str(copy) if word == option(command, "--write") else word for word in command]
+    command[command.index("--runs") + 1] = str(ROOT / option(command, "--runs"))
+    if "--plots" in command:
+        del command[command.index("--plots") : command.index("--plots") + 2]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    block, pictures = read_block(document, option(command, "--block")), re.compile(r"\n*!\[.*?\]\((.*?)\)")
+    assert pictures.sub("", block) == read_block(copy, option(command, "--block"))
+    assert all((document.parent / path).is_file() for path in pictures.findall(block))
+
+
+def test_every_block_is_written_by_make_docs():
+    written = {(option(command, "--write"), option(command, "--block")) for command in written_blocks()}
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    there = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in documents
+        for name in re.findall(r"^<!-- (\w+): written by `kwspot compare` -->", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert there == written
 
 
 def test_results_hold_no_recordings_and_no_weights():
