@@ -87,11 +87,14 @@ def resolve_task(task: str | Sequence[str], cache: FeatureCache, note: Callable[
     return resolved
 
 
-def select(cache: FeatureCache, task: Task, split: str) -> Split:
-    """Take the clips of a split that belong to a task; MissingError if a class has none in training."""
+def select(cache: FeatureCache, task: Task, split: str, unknown_share: float = REJECT_SHARE) -> Split:
+    """Take the clips of a split that belong to a task; MissingError if a class has none in training.
+
+    Of the words that are no keywords, so many are taken for every keyword clip, if there are.
+    """
     clips = [clip for clip in cache.clips if clip.split == split and task.class_of(clip.word) is not None]
     if task.rejects and split != "test12":  # the 12-class test archive is already balanced
-        clips = _balance_rejects(clips, task)
+        clips = _balance_rejects(clips, task, unknown_share)
     if not clips:
         raise MissingError(
             f"{cache.folder}: no clips for task '{task.name}' in split '{split}'; run 'kwspot featurize'"
@@ -108,11 +111,10 @@ def select(cache: FeatureCache, task: Task, split: str) -> Split:
     )
 
 
-def _balance_rejects(clips: list[CachedClip], task: Task) -> list[CachedClip]:
-    """Keep every keyword clip, and for `unknown` and `silence` a tenth of that count each."""
+def _balance_rejects(clips: list[CachedClip], task: Task, unknown_share: float) -> list[CachedClip]:
+    """Keep every keyword clip, and a share of that count of `unknown` and `silence`; a larger share adds clips."""
     keywords = [clip for clip in clips if clip.word in task.keywords]
-    wanted = math.ceil(REJECT_SHARE * len(keywords))
-    silence = [clip for clip in clips if clip.word == SILENCE][:wanted]
+    silence = [clip for clip in clips if clip.word == SILENCE][: math.ceil(REJECT_SHARE * len(keywords))]
     others = [clip for clip in clips if clip.word not in (*task.keywords, SILENCE)]
-    drawn = np.random.default_rng(REJECT_SEED).permutation(len(others))[:wanted]
+    drawn = np.random.default_rng(REJECT_SEED).permutation(len(others))[: math.ceil(unknown_share * len(keywords))]
     return keywords + [others[i] for i in sorted(drawn)] + silence

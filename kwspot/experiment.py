@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kwspot import runs
 from kwspot.augment import Streams, augment, mix
-from kwspot.batches import Batch, Split, resolve_task, select
+from kwspot.batches import REJECT_SHARE, Batch, Split, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation import evaluate
@@ -80,7 +80,7 @@ def run_experiment(
         raise ConfigError(f"{folder}: an unfinished run; go on with --resume or start over with --again")
 
     target = choose_device(device)
-    train, validation = select(cache, task, "train"), select(cache, task, "validation")
+    train, validation = _train_split(cache, task, experiment), select(cache, task, "validation")
     torch.manual_seed(seed_for(seed, "weights"))
     model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
     if model.scaling is not None:
@@ -120,6 +120,10 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
                 "name a teacher that was trained on the same task"
             )
     return found
+
+
+def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Split:
+    return select(cache, task, "train", experiment.train.unknown_share or REJECT_SHARE)
 
 
 def _vary(experiment: Experiment, task: Task) -> Vary | None:
@@ -224,7 +228,8 @@ def _record(
             "name": cache.meta["name"],
             "digest": cache.meta["corpus_digest"],
             "source": cache.meta["source"],
-            "n_clips": {split: len(select(cache, task, split)) for split in cache.meta["n_clips"]},
+            "n_clips": {split: len(select(cache, task, split)) for split in cache.meta["n_clips"]}
+            | {"train": len(_train_split(cache, task, experiment))},
         },
         "n_parameters": count_parameters(model),
         "macs": count_macs(model, experiment.front_end.max_frames, experiment.front_end.n_mels),

@@ -39,6 +39,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Say whether a device multiplies bfloat16 numbers itself; others imitate it, slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Describe what a run is executed with."""
     return {
@@ -49,6 +56,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
+        "bfloat16": has_bfloat16(device),
     }
 
 

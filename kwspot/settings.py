@@ -123,6 +123,8 @@ class TrainSettings(Settings):
     patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
+    unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip; 0.1 if not said
+    mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 
 
 class AugmentSettings(Settings):

@@ -21,7 +21,7 @@ from kwspot.batches import Batch, Split
 from kwspot.evaluation import logits_of, loss_and_accuracy
 from kwspot.optimization import distilled, make_average, make_optimizer, rate_at
 from kwspot.parallel import Team
-from kwspot.reproducibility import generator_for, seed_for
+from kwspot.reproducibility import generator_for, has_bfloat16, seed_for
 from kwspot.settings import TrainSettings
 
 ALONE = Team()
@@ -76,6 +76,7 @@ class Trainer:
         self.train_split, self.validation_split = train, validation
         self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
         self.team, self.joined = team, team.joined(model)
+        self.mixed = bool(settings.mixed_precision) and has_bfloat16(device)
         self.optimizer = make_optimizer(model.parameters(), settings)
         self.average = make_average(model, settings)
         self.class_weights = _class_weights(train).to(device) if settings.class_weights else None
@@ -142,12 +143,13 @@ class Trainer:
             )
         n, share = len(labels), self.team.share
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
-        logits = self.joined(features, lengths)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            logits = self.joined(features, lengths).float()
+            with torch.no_grad():  # of the clips as the student hears them (Beyer et al., arXiv:2106.05237)
+                said = [teacher(features, lengths).float() for teacher in self.teachers]
         smoothing = self.settings.label_smoothing or 0.0
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         if self.settings.distill is not None:
-            with torch.no_grad():  # of the clips as the student hears them (Beyer et al., arXiv:2106.05237)
-                said = [teacher(features, lengths) for teacher in self.teachers]
             loss = distilled(logits, said, loss, self.settings.distill)
         n_own = self.team.count(n)
         (loss * (n_own * self.team.size / n)).backward()

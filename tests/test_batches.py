@@ -36,6 +36,9 @@ def test_kws12_takes_a_tenth_of_unknown_and_silence(tmp_path):
     assert counts_of(split, task) == {**dict.fromkeys(KEYWORDS_10, 20), "unknown": 20, "silence": 20}
     assert {clip.word for clip, label in zip(split.clips, split.labels, strict=True) if label == 10} == {"bed", "cat"}
     assert select(cache, task, "train").clips == split.clips
+    more = select(cache, task, "train", unknown_share=0.5)
+    assert counts_of(more, task) == {**dict.fromkeys(KEYWORDS_10, 20), "unknown": 100, "silence": 20}
+    assert set(split.rows) < set(more.rows)
 
 
 def test_12_class_archive_is_taken_whole(tmp_path):

@@ -230,6 +230,24 @@ def test_mean_of_the_last_epochs_is_what_is_evaluated_from_then_on(data, tmp_pat
     assert evaluation["accuracy"] == run.metrics["accuracy_validation"]
 
 
+@pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"])
+def test_mixed_precision_rounds_products_and_keeps_weights_whole(data, tmp_path, monkeypatch, cell):
+    monkeypatch.setattr("kwspot.training.has_bfloat16", lambda _: True)
+    settings = [f"model.cell={cell}", "train.epochs=1", "model.dropout=0", "model.input_scaling=standard"]
+    exact = train(data, tmp_path, *settings)
+    mixed = train(data, tmp_path, *settings, "train.mixed_precision=true")
+    assert {value.dtype for value in weights(mixed).values() if value.is_floating_point()} == {torch.float32}
+    assert not same_weights(weights(mixed), weights(exact))
+    assert mixed.history[0]["loss_train"] == pytest.approx(exact.history[0]["loss_train"], rel=0.02)
+
+
+def test_mixed_precision_is_left_alone_where_the_device_has_none(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("kwspot.training.has_bfloat16", lambda _: False)
+    exact = train(data, tmp_path, "train.epochs=1")
+    mixed = train(data, tmp_path, "train.epochs=1", "train.mixed_precision=true")
+    assert same_weights(weights(mixed), weights(exact))
+
+
 def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
     """All the weight is on the teachers, none on the labels."""
     longer = ["train.epochs=30", "train.patience=null", "train.learning_rate=1e-2", "model.input_scaling=standard"]

@@ -137,9 +137,11 @@ class RNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs to states."""
+        projected = nn.functional.linear(x, self.w, self.b if self.g is None else None)
+        u = self.u.to(projected.dtype)  # bfloat16 under mixed precision
         if self.g is None:
-            return TanhRecurrence.apply(nn.functional.linear(x, self.w, self.b), self.u, None, None)
-        return TanhRecurrence.apply(nn.functional.linear(x, self.w), self.u, self.g, self.b)
+            return TanhRecurrence.apply(projected, u, None, None)
+        return TanhRecurrence.apply(projected, u, self.g.to(u.dtype), self.b.to(u.dtype))
 
 
 class FastRNN(nn.Module):
@@ -171,7 +173,8 @@ class FastRNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs to states."""
         projected = nn.functional.linear(x, self.w, self.b)
-        return FastRecurrence.apply(projected, self.u, self.alpha.sigmoid(), self.beta.sigmoid())
+        u = self.u.to(projected.dtype)  # bfloat16 under mixed precision
+        return FastRecurrence.apply(projected, u, self.alpha.sigmoid(), self.beta.sigmoid())
 
 
 class MinGRU(nn.Module):
