@@ -37,7 +37,7 @@ def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_
     if settings.noise_share:
         features = add_noise(features, settings, front_end, draw)
     if settings.gain_db:
-        features = features + _uniform(len(features), settings.gain_db, draw("gain"), features)[:, None, None] * DB
+        features = features + uniform(len(features), settings.gain_db, draw("gain"), features)[:, None, None] * DB
     if settings.time_masks or settings.band_masks:
         features = mask(features, lengths, settings, front_end, draw)
     return features
@@ -46,9 +46,9 @@ def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_
 def warp(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
     """Move, stretch and transpose clips: time shift, pace, and the length of the vocal tract."""
     n, n_frames, n_mels = features.shape
-    shift = _uniform(n, settings.shift_ms / front_end.hop_ms, draw("shift"), features)[:, None]
-    speed = 1 + _uniform(n, settings.speed, draw("speed"), features)[:, None]
-    tract = 1 + _uniform(n, settings.tract, draw("tract"), features)[:, None]
+    shift = uniform(n, settings.shift_ms / front_end.hop_ms, draw("shift"), features)[:, None]
+    speed = 1 + uniform(n, settings.speed, draw("speed"), features)[:, None]
+    tract = 1 + uniform(n, settings.tract, draw("tract"), features)[:, None]
     last = (lengths[:, None] - 1).to(features.dtype)
     frame = torch.arange(n_frames, device=features.device)
     source_frame = ((frame - last / 2 - shift) * speed + last / 2).clamp_min(0).minimum(last)
@@ -156,6 +156,6 @@ def mel_of(hz: Tensor) -> Tensor:
     return 2595 * torch.log10(1 + hz / 700)
 
 
-def _uniform(n: int, most: float, stream: Generator, like: Tensor) -> Tensor:
+def uniform(n: int, most: float, stream: Generator, like: Tensor) -> Tensor:
     """Draw from -most to +most: (n,)."""
     return ((2 * torch.rand(n, generator=stream) - 1) * most).to(like)

@@ -31,6 +31,7 @@ from kwspot.settings import FrontEnd
 
 SCHEMA = 1  # raise it when the format, or any value computed into it, changes
 FRAMES, INDEX, META = "frames.npy", "index.tsv", "meta.json"
+FROM_WAVEFORMS = "waveforms"  # `source` of features computed from recordings
 PLAN, LOCK = "plan.json", "lock"  # there only while the cache is written
 SHARD_SIZE = 500  # rows: 4 MB of frames, half a second of work
 

@@ -30,6 +30,7 @@ from kwspot.reproducibility import choose_device, environment, seed_for
 from kwspot.settings import Experiment
 from kwspot.tracing import tracer
 from kwspot.training import ALONE, EpochRecord, Progress, Trainer, Vary
+from kwspot.waveforms import WaveformSplit, as_waveforms, read_noise, vary_waveforms
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ def run_experiment(
         raise ConfigError(f"{folder}: an unfinished run; go on with --resume or start over with --again")
 
     target = choose_device(device)
-    train, validation = _train_split(cache, task, experiment), select(cache, task, "validation")
+    frames, validation = _train_split(cache, task, experiment), select(cache, task, "validation")
     torch.manual_seed(seed_for(seed, "weights"))
     model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
     if model.scaling is not None:
-        model.scaling.fit(*band_statistics(train))
+        model.scaling.fit(*band_statistics(frames))
     if target.type == "cuda":
-        train, validation = train.held_by(target), validation.held_by(target)
+        frames, validation = frames.held_by(target), validation.held_by(target)
+    on_waveforms = experiment.augment is not None and experiment.augment.route == "waveform"
+    train = as_waveforms(frames, cache, data, experiment.front_end) if on_waveforms else frames
     trainer = Trainer(
         model.to(target),
         experiment.train,
@@ -94,7 +97,7 @@ def run_experiment(
         validation,
         seed=seed,
         device=target,
-        vary=_vary(experiment, task),
+        vary=_vary(experiment, task, train),
         teachers=[load_model(run, target)[0] for run in teachers],
         team=team,
     )
@@ -104,7 +107,7 @@ def run_experiment(
     with nullcontext(folder) if team.leads else TemporaryDirectory() as place:
         kept = Path(place)
         write_json(kept / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
-        after_epoch = tracer(train, seed, target, kept / runs.TRACE, len(trainer.history)) if trace else None
+        after_epoch = tracer(frames, seed, target, kept / runs.TRACE, len(trainer.history)) if trace else None
         _train(trainer, kept, listener, after_epoch)
         return runs.read_run(kept)
 
@@ -126,14 +129,21 @@ def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Spl
     return select(cache, task, "train", experiment.train.unknown_share or REJECT_SHARE)
 
 
-def _vary(experiment: Experiment, task: Task) -> Vary | None:
+def _vary(experiment: Experiment, task: Task, train: Split) -> Vary | None:
     """Say how training batches are augmented; None if they are not."""
-    settings = experiment.augment
+    settings, front_end = experiment.augment, experiment.front_end
     if settings is None:
         return None
+    noise = read_noise(train) if isinstance(train, WaveformSplit) else []
+    rest = settings.model_copy(update={"shift_ms": 0.0, "speed": 0.0, "gain_db": 0.0, "noise_share": 0.0})
 
-    def vary(features: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
-        features = augment(features, lengths, settings, experiment.front_end, draw)
+    def vary(batch: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
+        if isinstance(train, WaveformSplit):
+            features, lengths = vary_waveforms(batch.cpu(), lengths.cpu(), settings, front_end, noise, draw)
+            features, lengths = features.to(batch.device), lengths.to(batch.device)
+            features = augment(features, lengths, rest, front_end, draw)
+        else:
+            features = augment(batch, lengths, settings, front_end, draw)
         if settings.mixup is None:
             return features, lengths, labels
         targets = F.one_hot(labels, len(task.classes)).to(features)

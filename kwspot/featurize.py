@@ -22,6 +22,7 @@ from typing import Any
 
 from kwspot.audio import AudioError, duration_s, read_waveform
 from kwspot.cache import (
+    FROM_WAVEFORMS,
     META,
     SHARD_SIZE,
     CachedClip,
@@ -200,7 +201,7 @@ def _finish(
         if (corpus.folder / name).is_file():
             digests[name] = sha256_of_file(corpus.folder / name)
     meta = {
-        "source": "waveforms",
+        "source": FROM_WAVEFORMS,
         "name": corpus_name(corpus.folder),
         "corpus_digest": corpus_digest(digests),
         "fingerprint": fingerprint,

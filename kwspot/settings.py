@@ -130,6 +130,7 @@ class TrainSettings(Settings):
 class AugmentSettings(Settings):
     """How training clips are varied, a new draw every epoch (augment.py). Ranges lie around no change."""
 
+    route: Literal["waveform"] | None = None  # from the recordings in every epoch (waveforms.py); null: cached frames
     shift_ms: NotNegative = 0.0
     speed: Fraction = 0.0  # 0.15 for 0.85 to 1.15 times the pace
     tract: Fraction = 0.0  # the same for the frequencies of the vocal tract
