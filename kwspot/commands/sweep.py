@@ -1,0 +1,79 @@
+"""`kwspot sweep`."""
+
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import (
+    DATA,
+    RUNS,
+    DataDir,
+    Overrides,
+    Quiet,
+    RegistryPath,
+    RunsDir,
+    complete_experiment,
+)
+from kwspot.commands.train import EpochLines, stop_signals
+from kwspot.errors import StoppedError
+
+if TYPE_CHECKING:
+    from kwspot.experiment import Listener
+    from kwspot.settings import Experiment
+
+
+def sweep(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Experiment to vary.", autocompletion=complete_experiment)
+    ],
+    over: Annotated[
+        list[str], typer.Option(metavar="KEY=RANGE", help="A setting: low..high, or a choice one,two,three.")
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="Runs in all, with those of an earlier call.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of every run, and of the search.")] = 1,
+    override: Overrides = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
+    data: DataDir = DATA,
+    runs: RunsDir = RUNS,
+    registry: RegistryPath = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search over settings of an experiment: the best validation accuracy wins.
+
+    Every trial is a run; the study lies beside them, and the same command goes
+    on with it. Prints run, validation accuracy and settings, the best first.
+    Needs: pip install 'kwspot[sweep]'
+
+    Examples:
+
+      kwspot sweep gru_stream --over train.learning_rate=5e-4..5e-3 --trials 10
+
+      kwspot sweep lstm --over model.hidden_size=64,128 --over model.dropout=0.0..0.5
+    """
+    import torch
+
+    from kwspot.experiment import Listener
+    from kwspot.export import write_models
+    from kwspot.sweep import read_dimension, search
+
+    if threads:
+        torch.set_num_threads(threads)
+    dimensions = [read_dimension(text) for text in over]
+    with stop_signals() as stopped:
+
+        def listener(experiment: "Experiment") -> "Listener":
+            lines = EpochLines(f"{experiment.name} seed {seed}", experiment.train.epochs, quiet)
+            return Listener(console.note, lines.step, lines.epoch, lambda: stopped() is not None)
+
+        found = search(
+            name, dimensions, trials, registry=registry, overrides=override or (), seed=seed, data=data, runs_dir=runs,
+            device=device, listener=listener, ended=lambda run: write_models(run, data),
+        )  # fmt: skip
+        if found is None:
+            raise StoppedError("stopped and saved; the same command goes on", stopped() or signal.SIGINT)
+    for trial in found:
+        chosen = " ".join(f"{key}={value}" for key, value in trial.chosen.items())
+        console.say(f"{trial.run_id}\t{trial.accuracy_validation:.2%}\t{chosen}")
