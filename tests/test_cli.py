@@ -270,3 +270,9 @@ def test_tensorboard_shows_the_runs(project):
             process.terminate()
             process.communicate()
     assert process.returncode == 143
+
+
+@pytest.mark.parametrize("name", ["ui", "sweep"])
+def test_help_names_the_optional_part(name):
+    """Square brackets are markup to rich, which drops what it does not know."""
+    assert f"pip install 'kwspot[{name}]'" in CliRunner().invoke(app, [name, "--help"]).stdout

@@ -16,10 +16,10 @@ def ui(
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
-    """Open a page in the browser: record or upload a word; compare runs.
+    r"""Open a page in the browser: record or upload a word; compare runs.
 
     It is served on this machine only unless --host says otherwise, and loads
-    nothing from anywhere else. Ctrl-C ends it. Needs: pip install 'kwspot[ui]'
+    nothing from anywhere else. Ctrl-C ends it. Needs: pip install 'kwspot\[ui]'
 
     Examples:
 
