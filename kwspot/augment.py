@@ -4,7 +4,8 @@
 
     speed, shift, tract   X'[t, m] = X[src(t), src(m)], between neighbours linearly; beyond the ends the end frames
     gain                  X + gain_db * ln(10) / 10
-    noise                 ln(e^X + g e^N): power adds; N is coloured noise, or babble of other clips of the batch
+    noise                 ln(e^X + g e^N): power adds; N is a recording of noise, coloured noise, or babble of other
+                          clips of the batch
     masks                 SpecAugment (Park et al., arXiv:1904.08779): spans of frames and of bands take the mean
     mixup                 lambda X_i + (1 - lambda) X_j with targets mixed alike (Zhang et al., arXiv:1710.09412)
 
@@ -27,15 +28,26 @@ Streams = Callable[[str], Generator]  # by purpose
 DB = math.log(10) / 10  # nats of power in a decibel
 SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
 BABBLE_SHARE = 0.3  # of the noisy clips
+RECORDED_SHARE = 0.5  # of those without babble, where the corpus has recordings of noise; the others are coloured
 BABBLERS = 3
 
 
-def augment(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
-    """Apply what the settings ask for; `draw` gives the random stream of a purpose."""
+def augment(
+    features: Tensor,
+    lengths: Tensor,
+    settings: AugmentSettings,
+    front_end: FrontEnd,
+    draw: Streams,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Apply what the settings ask for; `draw` gives the random stream of a purpose.
+
+    `noise` (n_clips, max_frames, n_mels) are the features of recordings of noise, if there are any.
+    """
     if settings.shift_ms or settings.speed or settings.tract:
         features = warp(features, lengths, settings, front_end, draw)
     if settings.noise_share:
-        features = add_noise(features, settings, front_end, draw)
+        features = add_noise(features, settings, front_end, draw, noise)
     if settings.gain_db:
         features = features + uniform(len(features), settings.gain_db, draw("gain"), features)[:, None, None] * DB
     if settings.time_masks or settings.band_masks:
@@ -63,7 +75,9 @@ def warp(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end
     return F.grid_sample(features[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
 
 
-def add_noise(features: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
+def add_noise(
+    features: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams, recorded: Tensor | None = None
+) -> Tensor:
     """Add noise to a share of the clips, at a signal-to-noise ratio of the loudest frame to the mean of the noise."""
     n = len(features)
     stream = draw("noise")
@@ -72,15 +86,20 @@ def add_noise(features: Tensor, settings: AugmentSettings, front_end: FrontEnd, 
     low, high = settings.snr_db
     snr_db = (low + (high - low) * torch.rand(n, generator=stream)).to(features)
     power = features.exp()
-    noise = torch.where(
-        babble.to(features.device)[:, None, None],
-        _babble(power, stream),
-        _coloured(features, front_end, stream),
-    )
+    noise = _coloured(features, front_end, stream)
+    if recorded is not None:
+        chosen = torch.rand(n, generator=stream) < RECORDED_SHARE
+        pieces = recorded[torch.randint(len(recorded), (n,), generator=stream).to(recorded.device)]
+        noise = _where(chosen, pieces[:, : features.shape[1]].to(features).exp(), noise)
+    noise = _where(babble, _babble(power, stream), noise)
     loudest = power.mean(2).amax(1)
     wanted = loudest * torch.exp(-snr_db * DB)
     gain = (wanted / noise.mean((1, 2)).clamp_min(1e-20)) * noisy.to(features)
     return (power + gain[:, None, None] * noise).log()
+
+
+def _where(clips: Tensor, these: Tensor, others: Tensor) -> Tensor:
+    return torch.where(clips.to(these.device)[:, None, None], these, others)
 
 
 def _coloured(features: Tensor, front_end: FrontEnd, stream: Generator) -> Tensor:

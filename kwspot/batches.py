@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kwspot.cache import CachedClip, FeatureCache
+from kwspot.cache import CachedClip, FeatureCache, silence_value
+from kwspot.corpus import TRAIN
 from kwspot.errors import MissingError
 from kwspot.labels import SILENCE, TASKS, UNKNOWN, Task, words_task
-from kwspot.settings import FOLDER_TASK
+from kwspot.settings import FOLDER_TASK, FrontEnd
 
 REJECT_SHARE = 0.10  # `unknown` and `silence` clips for every keyword clip, TensorFlow's protocol
 REJECT_SEED = 59185  # TensorFlow's RANDOM_SEED
+HEARD = 2.0  # nats above digital silence, on average: a clip whose noise is not lost in `log_offset`
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -109,6 +111,17 @@ def select(cache: FeatureCache, task: Task, split: str, unknown_share: float = R
         labels=labels,
         clips=clips,
     )
+
+
+def recorded_noise(cache: FeatureCache, front_end: FrontEnd) -> Tensor | None:
+    """Return the features of the training clips of `silence` in which noise is heard, to add to others.
+
+    Shape (n_clips, max_frames, n_mels) float16; None if there are none.
+    """
+    rows = np.array([c.row for c in cache.clips if c.word == SILENCE and c.split == TRAIN], dtype=np.int64)
+    frames = cache.frames[rows]
+    heard = frames.mean((1, 2), dtype=np.float32) > silence_value(front_end) + HEARD
+    return torch.from_numpy(frames[heard]) if heard.any() else None
 
 
 def _balance_rejects(clips: list[CachedClip], task: Task, unknown_share: float) -> list[CachedClip]:

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kwspot import runs
 from kwspot.augment import Streams, augment, mix
-from kwspot.batches import REJECT_SHARE, Batch, Split, resolve_task, select
+from kwspot.batches import REJECT_SHARE, Batch, Split, recorded_noise, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation import evaluate
@@ -97,7 +97,7 @@ def run_experiment(
         validation,
         seed=seed,
         device=target,
-        vary=_vary(experiment, task, train),
+        vary=_vary(experiment, task, train, cache),
         teachers=[load_model(run, target)[0] for run in teachers],
         team=team,
     )
@@ -129,12 +129,13 @@ def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Spl
     return select(cache, task, "train", experiment.train.unknown_share or REJECT_SHARE)
 
 
-def _vary(experiment: Experiment, task: Task, train: Split) -> Vary | None:
+def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache) -> Vary | None:
     """Say how training batches are augmented; None if they are not."""
     settings, front_end = experiment.augment, experiment.front_end
     if settings is None:
         return None
     noise = read_noise(train) if isinstance(train, WaveformSplit) else []
+    noise_frames = recorded_noise(cache, front_end) if settings.noise_share else None
     rest = settings.model_copy(update={"shift_ms": 0.0, "speed": 0.0, "gain_db": 0.0, "noise_share": 0.0})
 
     def vary(batch: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
@@ -143,7 +144,7 @@ def _vary(experiment: Experiment, task: Task, train: Split) -> Vary | None:
             features, lengths = features.to(batch.device), lengths.to(batch.device)
             features = augment(features, lengths, rest, front_end, draw)
         else:
-            features = augment(batch, lengths, settings, front_end, draw)
+            features = augment(batch, lengths, settings, front_end, draw, noise_frames)
         if settings.mixup is None:
             return features, lengths, labels
         targets = F.one_hot(labels, len(task.classes)).to(features)

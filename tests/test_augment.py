@@ -173,3 +173,15 @@ def test_shape_and_finiteness_with_everything_on():
         assert result.shape == features.shape
         assert result.dtype == torch.float32
         assert result.isfinite().all()
+
+
+def test_recorded_noise_is_what_is_added():
+    """A hum in one band, on about a third of the noisy clips: half of those without babble."""
+    features = bump(50)
+    hum = torch.full((3, FRAMES, MELS), -13.8)
+    hum[:, :, 7] = -2.0
+    settings = AugmentSettings(noise_share=1.0, snr_db=[0.0, 0.0])
+    added = add_noise(features, settings, FRONT_END, streams(), hum).exp() - features.exp()
+    hums = added.mean(1).argmax(1) == 7
+    assert 0.15 < hums.float().mean() < 0.55
+    assert (added[hums].mean(1)[:, 7] / added[hums].mean(1).sum(1)).min() > 0.99

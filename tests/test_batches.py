@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from kwspot.batches import resolve_task, select
+from kwspot.batches import recorded_noise, resolve_task, select
 from kwspot.cache import CachedClip, FeatureCache
 from kwspot.errors import MissingError
 from kwspot.labels import KEYWORDS_10, TASKS, WORDS_30, WORDS_35, Task, words_task
+from kwspot.settings import FrontEnd
 from toy import make_cache
 
 
@@ -113,3 +114,14 @@ def test_frames_held_by_a_device_are_the_same_batches(tmp_path):
     assert held.frames.shape[0] == len(split)
     for ours, theirs in zip(held.batches(4, order), split.batches(4, order), strict=True):
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_noise_is_the_training_silence_that_is_heard(tmp_path):
+    cache = cache_of(tmp_path, {"yes": 3, "silence": 4})
+    cache.frames[:] = -13.8
+    cache.frames[[1, 4, 5]] = -5
+    cache.frames[5, 0, 0] = -4
+    noise = recorded_noise(cache, FrontEnd())
+    assert torch.equal(noise, torch.from_numpy(cache.frames[[4, 5]]))
+    assert recorded_noise(cache_of(tmp_path, {"yes": 3}), FrontEnd()) is None
+    assert recorded_noise(cache_of(tmp_path, {"silence": 3}, split="validation"), FrontEnd()) is None
