@@ -68,9 +68,14 @@ test: lint $(VENV)/browser
 	env -u KWSPOT_DATA -u KWSPOT_RUNS $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # tests/test_docs.py runs these and finds the documents as they are.
+WHY := --write docs/why-the-rnn-fails.md
+CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_slow rnn_ln rnn_ln_last rnn_mended
 docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
-	$(BIN)/kwspot compare --runs results/recipes --versus rnn_best --plots docs/plots/recipes --write README.md --block recipes
+	$(BIN)/kwspot compare --runs results/recipes --versus gru_best --plots docs/plots/recipes --write README.md --block recipes
+	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12 --plots docs/plots/twelve --write README.md --block twelve
+	$(BIN)/kwspot compare --runs results/routes --versus route_frames --write README.md --block routes
+	$(BIN)/kwspot compare $(CHANGES) --runs results/study $(WHY) --block ablations
 	$(BIN)/kwspot compare --runs results/sound --write README.md --block sound
 	$(BIN)/kwspot compare --runs results/synthetic --write README.md --block synthetic
 
