@@ -10,7 +10,6 @@ fall behind the median of the others are stopped early (optuna's MedianPruner) a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-import re
 from typing import TYPE_CHECKING, Any
 
 from kwspot.config import load_experiment, read_override
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 FOLDER = "sweeps"
 UNPRUNED = 4  # trials that go to their end before any is stopped early
-RANGE = re.compile(r"(?P<low>[^.,]+(?:\.[0-9]+)?)\.\.(?P<high>[^,]+)")
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,13 @@ class Dimension:
 def read_dimension(text: str) -> Dimension:
     """Read `section.key=low..high` or `section.key=one,two,three`."""
     key, _, given = text.partition("=")
-    found = RANGE.fullmatch(given)
-    parts = [found["low"], found["high"]] if found else given.split(",")
-    values = tuple(_value(key, part) for part in parts)
-    if len(values) < 2:
+    is_range = ".." in given
+    values = tuple(_value(key, part) for part in given.split(".." if is_range else ","))
+    if len(values) < 2 or (is_range and len(values) > 2):
         raise ConfigError(f"--over {text}: write a range, {key}=1e-4..1e-2, or a choice, {key}=64,128")
-    if found and not (all(isinstance(v, int | float) for v in values) and values[0] < values[1]):
+    if is_range and not (all(isinstance(v, int | float) for v in values) and values[0] < values[-1]):
         raise ConfigError(f"--over {text}: a range goes from a number to a larger one")
-    return Dimension(key, values, bool(found))
+    return Dimension(key, values, is_range)
 
 
 def _value(key: str, text: str) -> Any:

@@ -36,6 +36,7 @@ def run_search(data, n_trials, *, epochs=2, listener=None, ended=lambda _: None)
     ("text", "expected"),
     [
         ("train.learning_rate=1e-4..1e-2", Dimension("train.learning_rate", (1e-4, 1e-2), True)),
+        ("train.learning_rate=1.5e-3..1.", Dimension("train.learning_rate", (1.5e-3, 1.0), True)),
         ("model.dropout=0.0..0.5", Dimension("model.dropout", (0.0, 0.5), True)),
         ("model.hidden_size=64,128", Dimension("model.hidden_size", (64, 128), False)),
         ("model.num_layers=1..3", Dimension("model.num_layers", (1, 3), True)),
