@@ -69,7 +69,7 @@ test: lint $(VENV)/browser
 
 # tests/test_docs.py runs these and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md
-CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_slow rnn_ln rnn_ln_last rnn_mended
+CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_mended
 docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
 	$(BIN)/kwspot compare --runs results/recipes --versus gru_best --plots docs/plots/recipes --write README.md --block recipes
