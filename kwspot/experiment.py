@@ -134,17 +134,17 @@ def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache)
     settings, front_end = experiment.augment, experiment.front_end
     if settings is None:
         return None
-    noise = read_noise(train) if isinstance(train, WaveformSplit) else []
-    noise_frames = recorded_noise(cache, front_end) if settings.noise_share else None
+    sounds = read_noise(train) if isinstance(train, WaveformSplit) else None
+    frames = recorded_noise(cache, front_end) if settings.noise_share and sounds is None else None
     rest = settings.model_copy(update={"shift_ms": 0.0, "speed": 0.0, "gain_db": 0.0, "noise_share": 0.0})
 
     def vary(batch: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
-        if isinstance(train, WaveformSplit):
-            features, lengths = vary_waveforms(batch.cpu(), lengths.cpu(), settings, front_end, noise, draw)
+        if sounds is None:
+            features = augment(batch, lengths, settings, front_end, draw, frames)
+        else:
+            features, lengths = vary_waveforms(batch.cpu(), lengths.cpu(), settings, front_end, sounds, draw)
             features, lengths = features.to(batch.device), lengths.to(batch.device)
             features = augment(features, lengths, rest, front_end, draw)
-        else:
-            features = augment(batch, lengths, settings, front_end, draw, noise_frames)
         if settings.mixup is None:
             return features, lengths, labels
         targets = F.one_hot(labels, len(task.classes)).to(features)
