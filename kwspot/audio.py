@@ -71,13 +71,12 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
     """
     path = source if isinstance(source, Path) else STDIN
     if isinstance(source, Path):
-        _check_readable(source)
+        check_readable(source)
     try:
-        with soundfile.SoundFile(_decoder_name(source) if isinstance(source, Path) else source) as file:
+        with soundfile.SoundFile(decoder_name(source) if isinstance(source, Path) else source) as file:
             rate, n_samples = file.samplerate, file.frames
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise AudioError(path, f"damaged: a sample rate of {rate} Hz")
-            _check_whole(path, file.extra_info)
+            require_rate(path, rate)
+            check_whole(path, file.extra_info)
             wanted = n_samples if longest_s is None else min(n_samples, round(longest_s * rate))
             last_start = n_samples - wanted
             start = last_start // 2 if start_s is None else min(round(start_s * rate), last_start)
@@ -91,14 +90,14 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
         raise AudioError(path, f"cut off: {len(samples):,} of {wanted:,} samples")
     if not len(samples):
         raise AudioError(path, "holds no samples")
-    return _mono(path, samples, rate)
+    return mono(path, samples, rate)
 
 
 def duration_s(path: Path) -> float:
     """Return the length of a file in seconds, from its header."""
-    _check_readable(path)
+    check_readable(path)
     try:
-        info = soundfile.info(_decoder_name(path))
+        info = soundfile.info(decoder_name(path))
     except soundfile.SoundFileError as error:
         raise AudioError(path, "no readable audio") from error
     return float(info.frames / info.samplerate)
@@ -142,12 +141,12 @@ def fit_length(waveform: Waveform, clip_length: int, win_length: int) -> tuple[W
     return waveform, ()
 
 
-def _decoder_name(path: Path) -> str | bytes:
+def decoder_name(path: Path) -> str | bytes:
     """Name a file for libsndfile, as bytes where names are: they need not be UTF-8."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
     """Turn away what the decoder would call only a `system error`."""
     try:
         with path.open("rb") as file:
@@ -159,7 +158,13 @@ def _check_readable(path: Path) -> None:
         raise AudioError(path, f"cannot be read ({error.strerror})") from error
 
 
-def _check_whole(path: Path, header_log: str) -> None:
+def require_rate(path: Path, rate: int) -> None:
+    """Refuse a rate that only a damaged header has."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(path, f"damaged: a sample rate of {rate} Hz")
+
+
+def check_whole(path: Path, header_log: str) -> None:
     """Compare the size a WAV header promises with what follows it, as libsndfile logged them."""
     if found := re.search(r"^\s*data\s*:\s*(\d+) \(should be (\d+)\)", header_log, re.MULTILINE):
         promised, there = int(found[1]), int(found[2])
@@ -167,7 +172,7 @@ def _check_whole(path: Path, header_log: str) -> None:
             raise AudioError(path, f"cut off: {there:,} of {promised:,} bytes of sound")
 
 
-def _mono(path: Path, samples: NDArray[np.float32], rate: int) -> Decoded:
+def mono(path: Path, samples: NDArray[np.float32], rate: int) -> Decoded:
     """Mix (n_samples, n_channels) down to a waveform in [-1, 1]."""
     conversions = []
     n_channels = samples.shape[1]

@@ -24,6 +24,7 @@ from kwspot.commands.featurize import featurize
 from kwspot.commands.models import models
 from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
+from kwspot.commands.spot import spot
 from kwspot.commands.sweep import sweep
 from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
@@ -91,7 +92,8 @@ def root(
 
 
 COMMANDS = (
-    download, featurize, train, sweep, eval_, compare, predict, ui, models, export, experiments, tensorboard, doctor,
+    download, featurize, train, sweep, eval_, compare, predict, spot, ui, models, export, experiments, tensorboard,
+    doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)

@@ -22,6 +22,7 @@ from kwspot.catalog import find_model
 from kwspot.errors import IntegrityError, MissingError
 
 SCHEMA = 1
+AT_ONCE = 32  # windows
 NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 
@@ -110,20 +111,50 @@ class Spotter:
         return result
 
 
+class Windows:
+    """Sound as it comes -> posteriors of the last clip after every step, with a model for whole clips.
+
+    Before the sound there was digital silence. Every window is looked at anew, so nothing heard earlier can matter.
+    """
+
+    def __init__(self, spotter: Spotter, *, step_ms: float = 40.0) -> None:
+        self.name, self.metadata = spotter.name, spotter.metadata
+        self.labels, self.sample_rate, self.clip_length = spotter.labels, spotter.sample_rate, spotter.clip_length
+        self.step_length = max(1, round(spotter.sample_rate * step_ms / 1000))
+        self._spotter = spotter
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self._waiting: Waveform = np.zeros(self.clip_length - self.step_length, np.float32)
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
+        sound = np.concatenate([self._waiting, samples.astype(np.float32)])
+        k = max(0, (len(sound) - self.clip_length) // self.step_length + 1)
+        self._waiting = sound[k * self.step_length :]
+        if not k:
+            return np.zeros((0, len(self.labels)), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(sound, self.clip_length)[:: self.step_length][:k]
+        return np.concatenate([self._spotter.posteriors(windows[i : i + AT_ONCE]) for i in range(0, k, AT_ONCE)])
+
+
 class Stream:
     """Sound as it comes -> posteriors after every step, with a model's stream file (`kwspot export --stream`).
 
     A step is `step_length` samples. After the last whole step of a clip the posteriors are those of the clip.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, *, name: str | None = None, threads: int = 1) -> None:
         path = Path(path)
+        self.name = name or str(path)
         self.session = open_session(path, threads)
         self.metadata = read_metadata(self.session, path)
         if "step_length" not in self.metadata:
             raise IntegrityError(f"{path}: takes whole clips; 'kwspot export RUN --stream' writes one that streams")
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         self.sample_rate = int(self.metadata["sample_rate"])
+        self.clip_length = int(self.metadata["clip_length"])
         self.step_length = int(self.metadata["step_length"])
         self._lead = int(self.metadata["lead_length"])  # samples that stand before the first step
         self._n_state = int(self.session.get_inputs()[1].shape[1])

@@ -71,6 +71,21 @@ ModelName = Annotated[
         autocompletion=complete_model,
     ),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Smoothed posterior from which a word counts. Default: what the model holds, from validation."),
+]
+SmoothingMs = Annotated[
+    float | None, typer.Option(min=0, help="Time over which posteriors are averaged. Default: what the model holds.")
+]
+RefractoryMs = Annotated[
+    float | None,
+    typer.Option(min=0, help="Time without a word that ends an event. Default: what the model holds."),
+]
+Streaming = Annotated[
+    bool,
+    typer.Option("--stream", help="Carry the model's state on (model.stream.onnx) instead of looking at windows."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change a setting, e.g. -o train.epochs=3."),

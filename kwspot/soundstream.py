@@ -1,0 +1,116 @@
+"""A long sound, a block at a time: a file, a pipe, or raw samples -> waveforms (n,) float32 at the rate wanted.
+
+Memory does not grow with the length. Channels are mixed down and other rates resampled (soxr, as a stream).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+import sys
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+import soundfile
+
+from kwspot.audio import (
+    STDIN,
+    AudioError,
+    Waveform,
+    check_readable,
+    check_whole,
+    decoder_name,
+    mono,
+    read_waveform,
+    require_rate,
+)
+from kwspot.errors import KwspotError
+from kwspot.sources import expand
+
+BLOCK_S = 1.0
+
+
+def long_sounds(
+    names: Iterable[str], sample_rate: int, raw_rate: int | None = None
+) -> Iterator[tuple[str, Iterator[Waveform] | KwspotError]]:
+    """Yield the sounds that names stand for (sources.py) with their blocks, or with the reason why there are none."""
+    for name in names:
+        if Path(name) == STDIN:
+            yield name, standard_input(sample_rate, raw_rate)
+            continue
+        for source in expand([name]):
+            if isinstance(source.file, Path):
+                yield source.name, file_blocks(source.file, sample_rate)
+            elif source.file is None:
+                yield source.name, source.error or AudioError(Path(source.name), "no sound")
+            else:
+                yield source.name, resampled(whole(source.file), sample_rate)
+
+
+def standard_input(sample_rate: int, raw_rate: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield what comes on standard input: a sound with its header, or raw samples at `raw_rate` Hz."""
+    if raw_rate is None:
+        return pipe_blocks(sys.stdin.fileno(), sample_rate, block_s)
+    return raw_blocks(sys.stdin.buffer, raw_rate, sample_rate, block_s)
+
+
+def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound of a file at `sample_rate` Hz; MissingError without one, AudioError if it is no usable audio."""
+    return resampled(_decoded(path, decoder_name(path), block_s), sample_rate)
+
+
+def pipe_blocks(descriptor: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound that comes through a pipe with its header, as it comes: WAV, OGG or MP3."""
+    return resampled(_decoded(STDIN, descriptor, block_s), sample_rate)
+
+
+def raw_blocks(stream: BinaryIO, raw_rate: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield samples that come without a header as they come: 16 bits, little-endian, mono, at `raw_rate` Hz."""
+
+    def decoded() -> Iterator[tuple[NDArray[np.float32], int]]:
+        n_bytes = max(1, round(raw_rate * block_s)) * 2
+        while content := stream.read(n_bytes):
+            yield np.frombuffer(content[: len(content) // 2 * 2], "<i2") / np.float32(2**15), raw_rate
+
+    return resampled(decoded(), sample_rate)
+
+
+def resampled(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
+    """Resample blocks, all of one rate, without a seam between them."""
+    stream = None
+    for block, rate in blocks:
+        if rate == sample_rate:
+            yield block
+            continue
+        if stream is None:
+            import soxr
+
+            stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+        yield stream.resample_chunk(block).clip(-1, 1)  # the filter overshoots at full scale
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True).clip(-1, 1)
+
+
+def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
+    """Yield the one block of a stream that is already in memory."""
+    decoded = read_waveform(stream)
+    yield decoded.waveform, decoded.sample_rate
+
+
+def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[tuple[Waveform, int]]:
+    n_read = 0
+    if isinstance(source, (str, bytes)):
+        check_readable(path)
+    try:
+        with soundfile.SoundFile(source, closefd=False) as file:
+            require_rate(path, file.samplerate)
+            check_whole(path, file.extra_info)
+            size = max(1, round(file.samplerate * block_s))
+            while len(samples := file.read(size, dtype="float32", always_2d=True)):
+                n_read += len(samples)
+                yield mono(path, samples, file.samplerate).waveform, file.samplerate
+    except soundfile.SoundFileError as error:
+        text = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        hint = "; through a pipe comes WAV, OGG or MP3, not FLAC" if path == STDIN else ""
+        raise AudioError(path, f"no readable audio ({text}){hint}") from error
+    if not n_read:
+        raise AudioError(path, "holds no samples")

@@ -1,0 +1,106 @@
+"""Long sound -> events: blocks of samples go through a model as they come, in constant memory.
+
+    blocks (n,) float32 at the model's rate -> posteriors (k, n_classes) -> smoothed -> Event…
+
+The model is either a clip model that looks at every window anew (spotter.Windows), or a stream that carries a state
+(spotter.Stream). With both, a row is about the clip's length of sound that ends with it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kwspot.audio import Waveform
+from kwspot.catalog import find_model
+from kwspot.detection import DetectionSettings, Detector, Event, Smoother
+from kwspot.spotter import Spotter, Stream, Windows
+
+STREAM_SUFFIX = ".stream.onnx"
+
+
+class Ear(Protocol):
+    """What turns sound into posteriors: Windows and Stream."""
+
+    name: str
+    metadata: dict[str, Any]
+    labels: tuple[str, ...]
+    sample_rate: int  # Hz
+    clip_length: int  # samples a row is about
+    step_length: int  # samples from a row to the next
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take samples (n,), return the rows they end (k, n_classes)."""
+
+
+def open_ear(model: str | None, runs_dir: Path, *, streaming: bool = False, threads: int = 0) -> Ear:
+    """Open a model by what `kwspot models` calls it, or a file, to hear long sound with it.
+
+    A stream file carries its state on; `streaming` takes the one beside a model for whole clips. MissingError
+    without a file.
+    """
+    found = find_model(model, runs_dir)
+    if found.path.name.endswith(STREAM_SUFFIX):
+        return Stream(found.path, name=found.name)
+    if streaming:
+        return Stream(found.path.with_suffix(STREAM_SUFFIX), name=found.name)
+    return Windows(Spotter(found.path, name=found.name, threads=threads))
+
+
+def detection_settings(metadata: Mapping[str, Any], **changes: float | None) -> DetectionSettings:
+    """Return what was chosen for a model on validation, or kwspot's defaults, with changes that are not None.
+
+    ConfigError if a value makes no sense.
+    """
+    stored = metadata.get("spotting") or {}
+    names = ("threshold", "smoothing_ms", "refractory_ms")
+    settings = DetectionSettings(**{name: stored[name] for name in names if name in stored})
+    return replace(settings, **{name: value for name, value in changes.items() if value is not None})
+
+
+class Spotting:
+    """One sound on its way through a model: `feed` it, then `finish`; both return events."""
+
+    def __init__(self, ear: Ear, settings: DetectionSettings) -> None:
+        self.ear = ear
+        self.step_s, self.clip_s = ear.step_length / ear.sample_rate, ear.clip_length / ear.sample_rate
+        self._smoother = Smoother(settings.smoothing_ms, self.step_s)
+        self._detector = Detector(ear.labels, settings, step_s=self.step_s, clip_s=self.clip_s)
+        self._n_samples = 0
+        ear.reset()
+
+    def feed(self, block: Waveform) -> list[Event]:
+        """Take the next samples (n,) at the model's rate."""
+        return self.hear(block)[0]
+
+    def hear(self, block: Waveform) -> tuple[list[Event], NDArray[Any]]:
+        """Take the next samples (n,); return events and the smoothed posteriors (k, n_classes) they came from."""
+        self._n_samples += len(block)
+        smoothed = self._smoother.feed(self.ear.feed(block))
+        return self._detector.feed(smoothed), smoothed
+
+    def finish(self) -> list[Event]:
+        """End the sound: silence follows until the last word has left the window."""
+        seconds = self._n_samples / self.ear.sample_rate
+        events = [*self.feed(np.zeros(self.ear.clip_length, np.float32)), *self._detector.finish()]
+        return [Event(e.word, min(e.start_s, seconds), min(e.end_s, seconds), e.posterior) for e in events]
+
+
+def spot(ear: Ear, blocks: Iterable[Waveform], settings: DetectionSettings) -> Iterator[Event]:
+    """Yield the keywords of a sound that comes in blocks (n,) at the model's rate."""
+    spotting = Spotting(ear, settings)
+    for block in blocks:
+        yield from spotting.feed(block)
+    yield from spotting.finish()
+
+
+def posteriors_of(ear: Ear, blocks: Iterable[Waveform]) -> NDArray[np.float32]:
+    """Return the posteriors of a whole sound, not smoothed: (n_rows, n_classes)."""
+    ear.reset()
+    return np.concatenate([ear.feed(block) for block in blocks])
