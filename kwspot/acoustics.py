@@ -142,6 +142,17 @@ def noise(
     return np.asarray(wave / wave.std())
 
 
+def active_rms(waveform: NDArray[np.floating], sample_rate: int) -> float:
+    """Return the RMS of the parts where somebody speaks: the 30 ms pieces within 20 dB of the loudest; 0 of silence.
+
+    The level that ITU-T P.56 calls active, with a threshold that follows the loudest piece: it does not depend on how
+    much silence surrounds a word.
+    """
+    n = sample_rate * 30 // 1000
+    pieces = np.add.reduceat(np.square(waveform, dtype=np.float64), np.arange(0, len(waveform), n)) / n
+    return float(np.sqrt(pieces[pieces >= pieces.max() / 100].mean()))
+
+
 def clicks(rng: np.random.Generator, n_samples: int) -> Array:
     """Make four clicks a second, each a short ring, over faint noise."""
     wave, length = np.zeros(n_samples), 800

@@ -6,6 +6,7 @@
     gain                  X + gain_db * ln(10) / 10
     noise                 ln(e^X + g e^N): power adds; N is a recording of noise, coloured noise, or babble of other
                           clips of the batch
+    neighbours            the clip is a window of long sound, moved, with other words before and after it
     masks                 SpecAugment (Park et al., arXiv:1904.08779): spans of frames and of bands take the mean
     mixup                 lambda X_i + (1 - lambda) X_j with targets mixed alike (Zhang et al., arXiv:1710.09412)
 
@@ -21,6 +22,7 @@ import torch
 from torch import Generator, Tensor
 import torch.nn.functional as F
 
+from kwspot.labels import SILENCE, UNKNOWN, Task
 from kwspot.settings import AugmentSettings, FrontEnd
 
 Streams = Callable[[str], Generator]  # by purpose
@@ -30,6 +32,11 @@ SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighte
 BABBLE_SHARE = 0.3  # of the noisy clips
 RECORDED_SHARE = 0.5  # of those without babble, where the corpus has recordings of noise; the others are coloured
 BABBLERS = 3
+SHIFT_S = 0.2  # of a keyword heard between other words, at most: it stays whole
+CUT_SHIFT_S = (0.55, 0.8)  # of a keyword of which only a piece is left, and it is none any more
+CUT_SHARE = 0.12  # of the keywords heard between other words
+OTHER_SHIFT_S = 0.6  # of other words, at most: pieces of them are other words too
+NEAREST_S = 0.3  # of a neighbour's end that the next clip may take the place of
 
 
 def augment(
@@ -53,6 +60,58 @@ def augment(
     if settings.time_masks or settings.band_masks:
         features = mask(features, lengths, settings, front_end, draw)
     return features
+
+
+def among_others(
+    features: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    settings: AugmentSettings,
+    front_end: FrontEnd,
+    task: Task,
+    draw: Streams,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Let a share of the clips be windows of long sound: moved, with words that are no keywords before and after.
+
+    A keyword stays whole, or little of it is left and it becomes `unknown`; of other words any piece may be left.
+    Nothing changes in a batch without other words. Returns features, lengths and labels.
+    """
+    n, n_frames, _ = features.shape
+    unknown, silence = task.classes.index(UNKNOWN), task.classes.index(SILENCE) if SILENCE in task.classes else -1
+    own = labels.cpu()
+    others = torch.nonzero(own == unknown).flatten()
+    if not len(others):
+        return features, lengths, labels
+    stream, hop_s = draw("neighbours"), front_end.hop_ms / 1000
+    chosen = torch.rand(n, generator=stream) < (settings.neighbour_share or 0.0)
+    keyword = (own != unknown) & (own != silence)
+    cut = keyword & (torch.rand(n, generator=stream) < CUT_SHARE)
+    least = torch.where(cut, CUT_SHIFT_S[0], 0.0)
+    most = torch.where(cut, CUT_SHIFT_S[1], torch.where(own == unknown, OTHER_SHIFT_S, SHIFT_S))
+    shift = least + (most - least) * torch.rand(n, generator=stream)
+    side = 2 * torch.randint(2, (n,), generator=stream) - 1
+    nearer = NEAREST_S * torch.rand(n, 2, generator=stream) / hop_s
+    before, after = others[torch.randint(len(others), (2, n), generator=stream)].to(features.device)
+    place = torch.arange(n_frames) + (shift * side / hop_s).round()[:, None]  # in the clip, of each frame of the window
+
+    def frames(clips: Tensor, places: Tensor) -> Tensor:
+        within = places.round().long().clamp(0, n_frames - 1).to(features.device)
+        return clips.gather(1, within[..., None].expand_as(clips))
+
+    early, late = place < 0, place >= n_frames
+    window = frames(features, place)
+    window = _where_frames(early, frames(features[before], n_frames + place - nearer[:, :1]), window)
+    window = _where_frames(late, frames(features[after], place - n_frames + nearer[:, 1:]), window)
+    chosen_here = chosen.to(features.device)
+    return (
+        torch.where(chosen_here[:, None, None], window, features),
+        torch.where(chosen_here, n_frames, lengths),
+        torch.where((chosen & cut).to(labels.device), unknown, labels),
+    )
+
+
+def _where_frames(places: Tensor, these: Tensor, others: Tensor) -> Tensor:
+    return torch.where(places.to(these.device)[..., None], these, others)
 
 
 def warp(features: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:

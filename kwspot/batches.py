@@ -89,12 +89,20 @@ def resolve_task(task: str | Sequence[str], cache: FeatureCache, note: Callable[
     return resolved
 
 
-def select(cache: FeatureCache, task: Task, split: str, unknown_share: float = REJECT_SHARE) -> Split:
+def select(
+    cache: FeatureCache,
+    task: Task,
+    split: str,
+    unknown_share: float = REJECT_SHARE,
+    without: Sequence[str] = (),
+) -> Split:
     """Take the clips of a split that belong to a task; MissingError if a class has none in training.
 
-    Of the words that are no keywords, so many are taken for every keyword clip, if there are.
+    Words of `without` are left out. Of the words that are no keywords, so many are taken for every keyword clip, if
+    there are.
     """
     clips = [clip for clip in cache.clips if clip.split == split and task.class_of(clip.word) is not None]
+    clips = [clip for clip in clips if clip.word not in without]
     if task.rejects and split != "test12":  # the 12-class test archive is already balanced
         clips = _balance_rejects(clips, task, unknown_share)
     if not clips:

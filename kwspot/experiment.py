@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from kwspot import runs
-from kwspot.augment import Streams, augment, mix
+from kwspot.augment import Streams, among_others, augment, mix
 from kwspot.batches import REJECT_SHARE, Batch, Split, recorded_noise, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
 from kwspot.errors import ConfigError, IntegrityError, MissingError
@@ -81,7 +81,10 @@ def run_experiment(
         raise ConfigError(f"{folder}: an unfinished run; go on with --resume or start over with --again")
 
     target = choose_device(device)
-    frames, validation = _train_split(cache, task, experiment), select(cache, task, "validation")
+    frames, validation = (
+        _train_split(cache, task, experiment),
+        select(cache, task, "validation", without=experiment.train.held_out or ()),
+    )
     torch.manual_seed(seed_for(seed, "weights"))
     model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
     if model.scaling is not None:
@@ -126,7 +129,8 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
 
 
 def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Split:
-    return select(cache, task, "train", experiment.train.unknown_share or REJECT_SHARE)
+    settings = experiment.train
+    return select(cache, task, "train", settings.unknown_share or REJECT_SHARE, settings.held_out or ())
 
 
 def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache) -> Vary | None:
@@ -138,13 +142,14 @@ def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache)
     frames = recorded_noise(cache, front_end) if settings.noise_share and sounds is None else None
     rest = settings.model_copy(update={"shift_ms": 0.0, "speed": 0.0, "gain_db": 0.0, "noise_share": 0.0})
 
-    def vary(batch: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
-        if sounds is None:
-            features = augment(batch, lengths, settings, front_end, draw, frames)
-        else:
-            features, lengths = vary_waveforms(batch.cpu(), lengths.cpu(), settings, front_end, sounds, draw)
-            features, lengths = features.to(batch.device), lengths.to(batch.device)
-            features = augment(features, lengths, rest, front_end, draw)
+    def vary(features: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
+        device, on_frames = features.device, settings
+        if sounds is not None:
+            features, lengths = vary_waveforms(features.cpu(), lengths.cpu(), settings, front_end, sounds, draw)
+            features, lengths, on_frames = features.to(device), lengths.to(device), rest
+        if settings.neighbour_share is not None and task.rejects:
+            features, lengths, labels = among_others(features, lengths, labels, settings, front_end, task, draw)
+        features = augment(features, lengths, on_frames, front_end, draw, frames)
         if settings.mixup is None:
             return features, lengths, labels
         targets = F.one_hot(labels, len(task.classes)).to(features)

@@ -36,7 +36,7 @@ from kwspot.files import written_whole
 from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph, with_front_end
 from kwspot.metrics import operating_thresholds
 from kwspot.models.recurrent import RecurrentModel
-from kwspot.runs import INT8, MODEL, STREAM, Run
+from kwspot.runs import INT8, MODEL, STREAM, STREAMED, WINDOWS, Run
 from kwspot.settings import Experiment, FrontEnd
 from kwspot.spotter import SCHEMA
 
@@ -79,6 +79,7 @@ class Trained:
             "accuracy_validation": run.metrics["accuracy_validation"] if run.metrics else None,
             "accuracy_test": run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None,
             "thresholds": thresholds,
+            "spotting": spotting_of(run, WINDOWS),
             "kwspot": __version__,
         }
 
@@ -146,8 +147,8 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
             state[:, :lead] = clips[:, :lead]
             posteriors = _outputs(graph, samples=clips[:, lead : lead + n_samples], state=state)[0]
             _require_same(trained, posteriors[:, -1], clips)
-    steps = {"step_length": step, "lead_length": lead}  # samples
-    return _write(graph, trained.metadata | steps, path or run.path / STREAM)
+    of_streams = {"step_length": step, "lead_length": lead, "spotting": spotting_of(run, STREAMED)}  # samples
+    return _write(graph, trained.metadata | of_streams, path or run.path / STREAM)
 
 
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
@@ -174,14 +175,29 @@ def write_int8_model(trained: Trained, most_lost: float, path: Path | None = Non
     return _write(graph, known, path or run.path / INT8), before, after
 
 
-def refresh_test_accuracy(run: Run) -> None:
-    """Write a test accuracy that was measured later into the run's model files."""
-    for path in (run.path / MODEL, run.path / STREAM):
-        if path.is_file() and TEST in run.evaluations:
+def refresh_metadata(run: Run) -> None:
+    """Write what was measured later into the run's model files: test accuracy, and how to detect in long audio."""
+    accuracy = run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None
+    for name, mode in ((MODEL, WINDOWS), (STREAM, STREAMED)):
+        path = run.path / name
+        if path.is_file():
             graph = onnx.load(path)
             known = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
-            if known["accuracy_test"] != (accuracy := run.evaluations[TEST]["accuracy"]):
-                _write(graph, known | {"accuracy_test": accuracy}, path)
+            measured = {"accuracy_test": accuracy, "spotting": spotting_of(run, mode)}
+            if measured != {key: known.get(key) for key in measured}:
+                _write(graph, known | measured, path)
+
+
+def spotting_of(run: Run, mode: str) -> dict[str, Any] | None:
+    """Return what a model file says of long audio: the settings chosen on validation, and what they were chosen from.
+
+    `curve` holds [threshold, false alarms per hour, misses as a fraction]. None if nobody measured.
+    """
+    measured = run.false_alarms.get(VALIDATION, {})
+    if mode not in measured:
+        return None
+    known = {key: measured[key] for key in ("hours", "snr_db", "target_per_hour")}
+    return {**measured[mode]["settings"], **known, "curve": [point[:3] for point in measured[mode]["curve"]]}
 
 
 def checked_clips(data: Path, front_end: FrontEnd) -> Iterator[Floats]:

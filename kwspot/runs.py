@@ -8,11 +8,12 @@ best.pt          weights of the best epoch          checkpoint.pt   everything a
 metrics.json     figures of the best epoch; written last, so it marks the run as finished
 model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
                  model.int8.onnx with weights of 8 bits
+false-alarms-<split>.json   what `kwspot eval --false-alarms` measured in long audio
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 import shutil
@@ -26,7 +27,8 @@ RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "me
 TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
-RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json")
+WINDOWS, STREAMED = "windows", "stream"  # how long audio is heard: with MODEL window by window, or with STREAM
+RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json")
 
 
 def run_id(experiment: str, seed: int, deciding: Mapping[str, Any]) -> str:
@@ -44,6 +46,7 @@ class Run:
     timing: list[dict[str, Any]]
     metrics: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]  # by split
+    false_alarms: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
 
     @property
     def id(self) -> str:
@@ -88,6 +91,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise IntegrityError(f"{path}: not JSON lines ({error}); remove the run with 'kwspot runs rm'") from error
 
 
+def _measured(path: Path, prefix: str) -> dict[str, dict[str, Any]]:
+    """Read what was measured of a run, by split."""
+    return {file.stem.removeprefix(prefix): _json(file) for file in sorted(path.glob(f"{prefix}*.json"))}
+
+
 def read_run(path: Path) -> Run:
     """Read one run folder; MissingError if there is none, IntegrityError if it cannot be read."""
     if not (path / RUN).is_file():
@@ -102,7 +110,8 @@ def read_run(path: Path) -> Run:
         history=read_lines(path / HISTORY),
         timing=read_lines(path / TIMING),
         metrics=_json(metrics) if metrics.is_file() else None,
-        evaluations={file.stem.removeprefix("eval-"): _json(file) for file in sorted(path.glob("eval-*.json"))},
+        evaluations=_measured(path, "eval-"),
+        false_alarms=_measured(path, "false-alarms-"),
     )
 
 

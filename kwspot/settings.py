@@ -124,6 +124,7 @@ class TrainSettings(Settings):
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
     unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip; 0.1 if not said
+    held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 
 
@@ -141,6 +142,9 @@ class AugmentSettings(Settings):
     time_mask_ms: NotNegative = 250.0  # at most
     band_masks: Annotated[int, Field(ge=0)] = 0
     band_mask_width: NotNegative = 7.0  # bands at most
+    neighbour_share: Annotated[float, Field(gt=0, le=1)] | None = (
+        None  # of the clips: heard between other words, or cut
+    )
     mixup: Annotated[float, Field(gt=0, le=1)] | None = None  # alpha of the Beta distribution
 
 

@@ -15,7 +15,7 @@ from kwspot.export import (
     Trained,
     checked_clips,
     prepare,
-    refresh_test_accuracy,
+    refresh_metadata,
     write_clip_model,
     write_int8_model,
     write_models,
@@ -82,7 +82,7 @@ def test_metadata_says_where_the_file_comes_from(lstm):
     evaluate_run(run, split="test", data=data, device="cpu")
     again = read_run(run.path)
     assert Spotter(run.path / MODEL).metadata["accuracy_test"] is None
-    refresh_test_accuracy(again)
+    refresh_metadata(again)
     for known in (Spotter(run.path / MODEL).metadata, Stream(run.path / STREAM).metadata):
         assert known["labels"] == run.record["classes"]
         assert known["run"] == run.id

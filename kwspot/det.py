@@ -1,0 +1,97 @@
+"""What long audio showed of a model, as text and as a figure: misses against false alarms per hour (DET curve).
+
+`record` is what `false-alarms-<split>.json` holds (kwspot/false_alarms.py).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kwspot.plots import COLOURS, drawing
+from kwspot.runs import STREAMED, WINDOWS
+from kwspot.tables import align
+
+WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
+LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
+
+
+def scope(record: Mapping[str, Any]) -> str:
+    """Say what was heard: how long, how loud the noise, how many words of how many people."""
+    noises = ", ".join(name.replace("_", " ") for name in record["noises"])
+    return (
+        f"{record['split']} split: {record['hours']:.2f} hours at {record['snr_db']:g} dB SNR, "
+        f"{record['n_keywords']:,} keywords and {record['n_others']:,} other words ({record['n_clips']:,} clips of "
+        f"{record['n_speakers']:,} speakers of {record['corpus']['name']}), noise: {noises}; seed {record['seed']}"
+    )
+
+
+def rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Tabulate the point at the threshold of validation, and the point that has the rate asked for on this sound."""
+    ways = [way for way in WAYS if way in record]
+    of_target = f"at most {record['target_per_hour']:g} an hour"
+
+    def figures(point: str, index: int, scale: float = 100.0, digits: int = 1) -> list[str]:
+        return [f"{scale * record[way][point][index]:.{digits}f}" for way in ways]
+
+    chosen = "chosen here" if record["split"] == "validation" else "of validation"
+    lines = [
+        ["", *(WAYS[way] for way in ways)],
+        [f"threshold {chosen}", *figures("at_threshold", 0, 1, 3)],
+        ["  keywords missed, %", *figures("at_threshold", 2)],
+        ["  of these taken for another keyword, %", *figures("at_threshold", 3)],
+        ["  false alarms an hour", *figures("at_threshold", 1, 1)],
+        [f"threshold for {of_target}, afterwards", *figures("at_target", 0, 1, 3)],
+        ["  keywords missed, %", *figures("at_target", 2)],
+        ["  false alarms an hour", *figures("at_target", 1, 1)],
+    ]
+    if record["held_out"] and record["n_held_out"]:
+        alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
+        lines.append(["false alarms at words never trained on", *alarms])
+    return lines
+
+
+def words(record: Mapping[str, Any]) -> str:
+    """Say which keywords are missed most, and what false alarms are heard at, window by window."""
+    way = record[WINDOWS]
+    worst = sorted(way["misses"].items(), key=lambda item: -item[1])[:5]
+    missed = ", ".join(f"{word} {100 * share:.0f} %" for word, share in worst if share)
+    alarms = ", ".join(f"{heard} at {said} ({n})" for heard, said, n in way["false_alarms"][:5])
+    held_out = f" Words never trained on: {', '.join(record['held_out'])}." if record["held_out"] else ""
+    return f"Missed most: {missed or 'none'}. False alarms: {alarms or 'none'}.{held_out}"
+
+
+def terminal(record: Mapping[str, Any], width: int = 80) -> str:
+    """Render the record for the terminal."""
+    from textwrap import fill
+
+    return "\n".join([fill(scope(record), width), "", *align(rows(record)), "", fill(words(record), width)])
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """Render the record for a document."""
+    head, *lines = rows(record)
+    table = [head, [":--", *["--:"] * (len(head) - 1)], *([cells[0].strip(), *cells[1:]] for cells in lines)]
+    text = scope(record)
+    caption = f"{text[0].upper()}{text[1:]}. {words(record)}"
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in table), "", caption])
+
+
+def plot_det(records: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw misses against false alarms per hour, a line for each way of listening and each model named."""
+    with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
+        colours = iter(COLOURS * len(records))
+        for name, record in records.items():
+            for way in WAYS:
+                if way in record:
+                    points = [p for p in record[way]["curve"] if p[1] < 200]
+                    colour, label = next(colours), f"{name}, {WAYS[way]}"
+                    rates = [max(p[1], LEAST_RATE) for p in points]
+                    axes.plot(rates, [100 * p[2] for p in points], color=colour, label=label)
+                    _, rate, misses, _ = record[way]["at_threshold"]
+                    axes.plot(max(rate, LEAST_RATE), 100 * misses, "o", color=colour)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("false alarms per hour (a dot: the threshold of validation)")
+        axes.set_ylabel("keywords missed (%)")
+        axes.set_title("Misses against false alarms in long audio")
+        axes.legend()
