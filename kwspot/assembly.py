@@ -134,6 +134,7 @@ def _noises(
         decoded = read_waveform(data / name, longest_s=(end - begin) * seconds, start_s=begin * seconds)
         found[Path(name).stem] = resample(decoded.waveform, decoded.sample_rate, rate)
     random = np.random.default_rng([seed, 2])
+    found = {name: noise for name, noise in found.items() if noise.any()}
     if not found:
         found = {"pink noise": coloured_noise(random, rate * BABBLE_S, slope=-1)}
     babble = np.zeros(BABBLE_S * rate)
@@ -142,6 +143,7 @@ def _noises(
         if loudness := active_rms(clip, rate):
             at = int(random.integers(len(babble)))
             np.add.at(babble, np.arange(at, at + len(clip)) % len(babble), clip / loudness)
-    found["babble"] = babble
+    if babble.any():
+        found["babble"] = babble
     rms = {name: np.sqrt(np.mean(np.square(x, dtype=np.float64))) for name, x in found.items()}
     return {name: (x / rms[name]).astype(np.float32) for name, x in found.items()}

@@ -44,6 +44,8 @@ def rows(record: Mapping[str, Any]) -> list[list[str]]:
         ["  keywords missed, %", *figures("at_target", 2)],
         ["  false alarms an hour", *figures("at_target", 1, 1)],
     ]
+    thirds = [" / ".join(f"{100 * share:.1f}" for share in record[way]["misses_by_third"]) for way in ways]
+    lines.insert(5, ["  missed in each third of the time, %", *thirds])
     if record["held_out"] and record["n_held_out"]:
         alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
         lines.append(["false alarms at words never trained on", *alarms])

@@ -35,6 +35,7 @@ from kwspot.spotting import Ear, detection_settings, posteriors_of
 
 TOLERANCE_S = 0.25
 THRESHOLDS = [round(0.01 * i, 2) for i in range(20, 80)] + [round(0.002 * i, 3) for i in range(400, 500)]
+COARSE = THRESHOLDS[::5]  # enough to choose the other settings by
 SMOOTHING_MS = (80.0, 160.0, 240.0, 320.0, 400.0)  # tried on validation
 REFRACTORY_MS = (200.0, 400.0)
 WORST = 10  # sources of false alarms that are named
@@ -105,10 +106,10 @@ class Trial:
         rate = len(outcome.false_alarms) / self.hours
         return [float(settings.threshold), rate, len(outcome.missed) / n, len(outcome.wrong) / n]
 
-    def curve(self, settings: DetectionSettings) -> list[list[float]]:
+    def curve(self, settings: DetectionSettings, thresholds: Sequence[float] = THRESHOLDS) -> list[list[float]]:
         """Sweep the threshold, rising."""
         smoothed = self.smoothed(settings)
-        return [self.point(smoothed, replace(settings, threshold=t)) for t in THRESHOLDS]
+        return [self.point(smoothed, replace(settings, threshold=t)) for t in thresholds]
 
 
 def at_rate(curve: Sequence[Sequence[float]], per_hour: float) -> list[float]:
@@ -125,7 +126,7 @@ def choose(trial: Trial, per_hour: float) -> DetectionSettings:
     """Choose smoothing, refractory period and threshold with the fewest misses at a rate of false alarms per hour."""
 
     def cost(settings: DetectionSettings) -> tuple[float, float, float]:
-        point = at_rate(trial.curve(settings), per_hour)
+        point = at_rate(trial.curve(settings, COARSE), per_hour)
         return max(point[1] - per_hour, 0), point[2], point[0]
 
     tried = [DetectionSettings(smoothing_ms=s, refractory_ms=r) for s, r in product(SMOOTHING_MS, REFRACTORY_MS)]
@@ -192,7 +193,19 @@ def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen:
         "curve": [[round(value, 5) for value in point] for point in curve],
         "at_threshold": trial.point(smoothed, settings),
         "at_target": at_rate(curve, per_hour),
+        "misses_by_third": _by_third(trial, outcome),
         "misses": {word: missed[word] / spoken[word] for word in trial.keywords if spoken[word]},
         "false_alarms_held_out": n_new,
         "false_alarms": [[heard, said, n] for (heard, said), n in sources.most_common(WORST)],
     }
+
+
+def _by_third(trial: Trial, outcome: Outcome) -> list[float]:
+    """Return the misses as fractions of the keywords of each third of the time: a state that drifts shows here."""
+
+    def third(said: Spoken) -> int:
+        return min(2, int(3 * said.start_s / trial.assembly.seconds))
+
+    spoken = Counter(third(said) for said in trial.assembly.spoken if said.word in trial.keywords)
+    missed = Counter(third(said) for said in outcome.missed)
+    return [missed[i] / max(1, spoken[i]) for i in range(3)]

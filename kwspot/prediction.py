@@ -23,9 +23,12 @@ Reading = tuple[Source, Future[Waveform]]
 
 
 def predict_all(
-    spotter: Spotter, sources: Iterable[Source], n_top: int = 1
+    spotter: Spotter, sources: Iterable[Source], n_top: int = 1, threshold: float = 0.0
 ) -> Iterator[tuple[Source, Prediction | KwspotError]]:
-    """Yield every source with its prediction, or with the reason why it has none."""
+    """Yield every source with its prediction, or with the reason why it has none.
+
+    A word with a posterior below `threshold` is said to be `unknown`.
+    """
     waiting: Queue[Reading | BaseException | None] = Queue(READ_AHEAD)
     stopped = Event()
     with ThreadPoolExecutor(os.cpu_count()) as workers:
@@ -33,7 +36,7 @@ def predict_all(
         reader.start()
         try:
             while batch := _next_batch(waiting):
-                yield from _predicted(spotter, batch, n_top)
+                yield from _predicted(spotter, batch, n_top, threshold)
         finally:
             stopped.set()
 
@@ -84,10 +87,12 @@ def _next_batch(waiting: "Queue[Reading | BaseException | None]") -> list[Readin
     return batch
 
 
-def _predicted(spotter: Spotter, batch: list[Reading], n_top: int) -> Iterator[tuple[Source, Prediction | KwspotError]]:
+def _predicted(
+    spotter: Spotter, batch: list[Reading], n_top: int, threshold: float
+) -> Iterator[tuple[Source, Prediction | KwspotError]]:
     readings = [(source, reading.exception()) for source, reading in batch]
     clips = [reading.result() for _, reading in batch if not reading.exception()]
-    predictions = iter(spotter.predict_clips(clips, n_top))
+    predictions = iter(spotter.predict_clips(clips, n_top, threshold))
     for source, error in readings:
         if error is not None and not isinstance(error, KwspotError):
             raise error

@@ -20,6 +20,7 @@ import onnxruntime
 from kwspot.audio import Decoded, Waveform, fit_clip, read_clip
 from kwspot.catalog import find_model
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.labels import UNKNOWN
 
 SCHEMA = 1
 AT_ONCE = 32  # windows
@@ -32,11 +33,12 @@ class Prediction:
 
     top: tuple[tuple[str, float], ...]
     seconds: float
+    threshold: float = 0.0  # a word that is less likely is not believed
 
     @property
     def word(self) -> str:
-        """The most likely word."""
-        return self.top[0][0]
+        """The most likely word; `unknown` if its posterior is below the threshold."""
+        return self.top[0][0] if self.posterior >= self.threshold else UNKNOWN
 
     @property
     def posterior(self) -> float:
@@ -95,14 +97,17 @@ class Spotter:
         """Read a file as a clip for `predict_clips`."""
         return read_clip(Path(source) if isinstance(source, str) else source, self).waveform
 
-    def predict_clips(self, clips: Sequence[Waveform], n_top: int = 1) -> list[Prediction]:
-        """Predict clips that `fit` or `read` made, in their order; neighbours of one length go through together."""
+    def predict_clips(self, clips: Sequence[Waveform], n_top: int = 1, threshold: float = 0.0) -> list[Prediction]:
+        """Predict clips that `fit` or `read` made, in their order; neighbours of one length go through together.
+
+        A word with a posterior below `threshold` is said to be `unknown`.
+        """
         predictions = []
         for n_samples, alike in groupby(clips, key=len):
             for row in self.posteriors(np.stack(list(alike))):
                 order = np.argsort(-row, kind="stable")[:n_top]
                 top = tuple((self.labels[i], float(row[i])) for i in order)
-                predictions.append(Prediction(top, n_samples / self.sample_rate))
+                predictions.append(Prediction(top, n_samples / self.sample_rate, threshold))
         return predictions
 
     def posteriors(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from kwspot.augment import add_noise, augment, band_centres, mask, mix, warp
+from kwspot.augment import add_noise, among_others, augment, band_centres, mask, mix, warp
 from kwspot.features import log_mel_frames, mel_bands
+from kwspot.labels import SILENCE, UNKNOWN, Task
 from kwspot.reproducibility import generator_for
 from kwspot.settings import AugmentSettings, FrontEnd
 from sounds import tone
@@ -185,3 +186,53 @@ def test_recorded_noise_is_what_is_added():
     hums = added.mean(1).argmax(1) == 7
     assert 0.15 < hums.float().mean() < 0.55
     assert (added[hums].mean(1)[:, 7] / added[hums].mean(1).sum(1)).min() > 0.99
+
+
+TASK = Task("t", ("yes", "no", UNKNOWN, SILENCE), rejects=True)
+
+
+def among(labels, share=1.0, seed=1):
+    """Clips that are all one value, their number, put among others."""
+    n = len(labels)
+    features = torch.arange(n, dtype=torch.float)[:, None, None].expand(n, FRAMES, MELS).contiguous()
+    settings = AugmentSettings(neighbour_share=share)
+    return features, *among_others(features, lengths(n), torch.tensor(labels), settings, FRONT_END, TASK, streams(seed))
+
+
+def test_a_keyword_among_others_stays_whole_or_is_none_any_more():
+    labels = [0, 1] * 200 + [2] * 100 + [3] * 20
+    features, windows, _, said = among(labels)
+    for i, label in enumerate(labels):
+        own = (windows[i, :, 0] == features[i, 0, 0]).float().mean()
+        if label in (0, 1):
+            cut = said[i] == 2
+            assert own <= 0.46 if cut else own >= 0.79
+        elif label == 2:
+            assert said[i] == 2
+            assert own >= 0.38
+        else:
+            assert own >= 0.79
+    n_cut = int((said[:400] == 2).sum())
+    assert 20 < n_cut < 90  # an eighth of them, about
+
+
+def test_neighbours_are_never_keywords():
+    labels = [0] * 50 + [2] * 10
+    features, windows, _, _ = among(labels)
+    for i in range(50):
+        strangers = {float(v) for v in windows[i, :, 0].unique()} - {float(features[i, 0, 0])}
+        assert all(v >= 50 for v in strangers)
+
+
+def test_a_share_is_moved_and_the_rest_is_as_it_was():
+    labels = [0] * 200 + [2] * 200
+    features, windows, _, said = among(labels, share=0.3)
+    moved = (windows != features).flatten(1).any(1)
+    assert 60 < int(moved.sum()) < 180
+    assert (said[~moved] == torch.tensor(labels)[~moved]).all()
+
+
+def test_without_other_words_nothing_changes():
+    features, windows, _, said = among([0, 1, 3])
+    assert windows is features
+    assert said.tolist() == [0, 1, 3]

@@ -125,3 +125,9 @@ def test_noise_is_the_training_silence_that_is_heard(tmp_path):
     assert torch.equal(noise, torch.from_numpy(cache.frames[[4, 5]]))
     assert recorded_noise(cache_of(tmp_path, {"yes": 3}), FrontEnd()) is None
     assert recorded_noise(cache_of(tmp_path, {"silence": 3}, split="validation"), FrontEnd()) is None
+
+
+def test_words_held_out_are_left_out(tmp_path):
+    cache = cache_of(tmp_path, {**dict.fromkeys(KEYWORDS_10, 20), "bed": 30, "cat": 30, "silence": 90})
+    split = select(cache, resolve_task("kws12", cache), "train", 1.0, without=("cat",))
+    assert {clip.word for clip in split.clips} == {*KEYWORDS_10, "bed", "silence"}

@@ -188,3 +188,12 @@ def test_columns_stand_below_each_other_on_a_terminal(folder):
     assert first.startswith("clips/1.wav" + " " * 10)
     assert first.rindex(" ") == second.rindex(" ")
     assert "\t" not in first
+
+
+def test_below_the_threshold_a_word_is_unknown(folder):
+    word, posterior = Spotter.load().predict_file("clips/1.wav").top[0]
+    for threshold, said in ((posterior - 0.01, word), (posterior + 0.01, "unknown")):
+        record = json.loads(predict("clips/1.wav", "--json", "--threshold", threshold).stdout)
+        assert record["word"] == said
+        assert record["top"][0]["word"] == word
+        assert predict("clips/1.wav", "--threshold", threshold).stdout.split("\t")[1] == said

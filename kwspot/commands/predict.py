@@ -24,6 +24,9 @@ def predict(
     random: Annotated[bool, typer.Option("--random", help="Take a random test clip of the corpus in --data.")] = False,
     model: ModelName = None,
     top: Annotated[int, typer.Option(min=1, help="How many words to print for a clip.")] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="A word with a lower posterior is said to be 'unknown'.")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     raw_rate: Annotated[
         int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
@@ -46,6 +49,8 @@ def predict(
 
       kwspot predict --top 3 --model lstm clips/
 
+      kwspot predict --threshold 0.8 x.wav
+
       kwspot predict --random
 
       sox x.mp3 -t wav - | kwspot predict -
@@ -66,7 +71,7 @@ def predict(
         sources, known = expand(paths or (), raw_rate), {}
     lines = Lines(spotter.name, as_json, paths or (), known)
     n_failed = 0
-    for source, result in predict_all(spotter, sources, top):
+    for source, result in predict_all(spotter, sources, top, threshold):
         if isinstance(result, KwspotError):
             n_failed += 1
             lines.failure(source.name, result)
@@ -91,9 +96,11 @@ class Lines:
         """Print what was predicted."""
         if self.as_json:
             top = [{"word": word, "posterior": round(posterior, 6)} for word, posterior in prediction.top]
-            self._object(name, **top[0], top=top, seconds=round(prediction.seconds, 4), **self.known)
+            said = {"word": prediction.word, "posterior": top[0]["posterior"]}
+            self._object(name, **said, top=top, seconds=round(prediction.seconds, 4), **self.known)
             return
         cells = [part for word, posterior in prediction.top for part in (word, f"{posterior:.2f}")]
+        cells[0] = prediction.word
         cells += [f"{key.replace('_', ' ')}: {value}" for key, value in self.known.items()]
         if self.width is not None:
             self.width = max(self.width, len(name))
