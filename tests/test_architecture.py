@@ -11,8 +11,8 @@ ORDER = """
     errors files labels settings config runs audio archive install fetch download corpus voices acoustics synthetic
     features cache shards featurize frames batches augment waveforms metrics models.cells models.recurrent
     models.published models models.cost reproducibility parallel evaluation optimization tracing training experiment
-    sweep catalog spotter sources prediction soundstream detection spotting operators graph export streaming compare paired blocks tables report plots
-    webui doctor
+    sweep catalog spotter sources prediction soundstream detection spotting operators graph export streaming
+    compare paired blocks tables report plots live webui doctor
     commands commands.console commands.options commands.download commands.featurize commands.train commands.sweep
     commands.eval
     commands.compare commands.predict commands.spot commands.models commands.export commands.experiments commands.runs
