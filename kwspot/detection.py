@@ -91,6 +91,11 @@ class Detector:
         self._n_rows = 0
         self._heard: _Heard | None = None
 
+    @property
+    def under_way(self) -> Event | None:
+        """The event that is not over: until then its word, its beginning and its posterior may change."""
+        return None if self._heard is None else self._event(self._heard)
+
     def feed(self, smoothed: Rows) -> list[Event]:
         """Take rows (k, n_classes) and return the events that end in them."""
         return list(self._feed(smoothed))

@@ -85,6 +85,15 @@ class Spotting:
         smoothed = self._smoother.feed(self.ear.feed(block))
         return self._detector.feed(smoothed), smoothed
 
+    @property
+    def under_way(self) -> Event | None:
+        """The keyword that is being heard, as far as it is known by now."""
+        return self._detector.under_way
+
+    def set_threshold(self, threshold: float) -> None:
+        """Spot with another threshold from here on; ConfigError if it is no posterior."""
+        self._detector.settings = replace(self._detector.settings, threshold=threshold)
+
     def finish(self) -> list[Event]:
         """End the sound: silence follows until the last word has left the window."""
         seconds = self._n_samples / self.ear.sample_rate

@@ -1,6 +1,7 @@
-"""The page of `kwspot ui`: record or upload a word and see what a model hears; compare runs. Served by Gradio.
+"""The page of `kwspot ui`: record or upload a word and see what a model hears; spot live; compare runs. With Gradio.
 
     file -> loudest second -> Spotter -> word, posteriors, picture of waveform and log-mel frames
+    microphone -> live.js <-> live.py -> posteriors over time and the words spotted, while they are spoken
 
 Everything a browser loads comes from the page's own server, which the Content-Security-Policy header makes sure of.
 """
@@ -8,6 +9,7 @@ Everything a browser loads comes from the page's own server, which the Content-S
 from base64 import b64encode
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -22,15 +24,19 @@ from kwspot import tables
 from kwspot.audio import AudioError, Decoded, Waveform, read_waveform, resample
 from kwspot.catalog import bundled_models, find_model, run_models
 from kwspot.compare import choose_runs, sort_rows, table_rows
+from kwspot.detection import DetectionSettings
 from kwspot.errors import KwspotError, MissingError, MissingPartError
 from kwspot.plots import plot_clip, plot_overlay
 from kwspot.runs import list_runs
 from kwspot.sources import random_test_clip
-from kwspot.spotter import Prediction, Spotter
+from kwspot.spotter import Prediction, Spotter, Windows
+from kwspot.spotting import Ear, detection_settings
 
 try:
     import gradio
     from starlette.middleware import Middleware
+
+    from kwspot.live import Live, expectation
 except ImportError as error:
     raise MissingPartError("the page needs gradio; install it with: pip install 'kwspot[ui]'") from error
 
@@ -47,10 +53,29 @@ CSS = """
 #table table {display: block; overflow-x: auto; white-space: nowrap; border: none}
 #table :is(th, td) {padding: .3em .7em}
 img.picture {width: 100%; max-width: 46rem; background: white}
+#live-plot {width: 100%; height: 16rem; display: block}
+#live-status {min-height: 1.5em; font-weight: 600}
+#live-keywords {list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .1em 1em; font-weight: 600}
+#live-words {padding: 0; max-height: 16rem; overflow-y: auto; list-style: none}
 """
+HEAD = '<script src="live/live.js"></script>'
+PLOT = """
+<p id="live-status" role="status">Start, and say words one after the other. Nothing of it is stored.</p>
+<canvas id="live-plot" role="img" aria-label="Posteriors of the last ten seconds, the threshold dashed"></canvas>
+<ul id="live-keywords" aria-label="Keywords by colour"></ul>
+"""
+WORDS = '<ol id="live-words" aria-label="Words spotted, the latest first" aria-live="polite"></ol>'
 
 
-def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.Blocks":
+@dataclass(frozen=True)
+class Page:
+    """What `serve` serves."""
+
+    blocks: "gradio.Blocks"
+    live: "Live"
+
+
+def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
     """Build the page. `model` is chosen at first; MissingError if there is no such model."""
     chosen = find_model(model, runs_dir).name
 
@@ -71,6 +96,23 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
             heard = read_waveform(path)  # the page plays samples: it has no access to the folder
             return (heard.sample_rate, heard.waveform), *_answer(heard, f"test clip of “{word}”", name, runs_dir)
 
+    def open_ear(name: str) -> Ear:
+        if name not in names():  # a visitor may not ask for any file
+            raise MissingError(f"{name}: no such model")
+        return Windows(_spotter(name, runs_dir))
+
+    def threshold_of(name: str) -> tuple[float, str]:
+        try:
+            metadata = _spotter(name, runs_dir).metadata
+            threshold = detection_settings(metadata).threshold
+        except KwspotError:  # of which `answer` tells
+            return DetectionSettings.threshold, ""
+        return threshold, expectation(metadata, threshold)
+
+    def expected(name: str, threshold: float) -> str:
+        with _told():
+            return expectation(_spotter(name, runs_dir).metadata, threshold)
+
     def comparison(which: list[str]) -> tuple[str, str]:
         with _told():
             return _comparison(runs_dir, which)
@@ -80,9 +122,9 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
             "# kwspot\nSay one of the model's words. What you record goes to the machine that serves this page, "
             "and no further."
         )
+        choice = gradio.Dropdown(names(), value=chosen, label="Model")
         with gradio.Tab("Listen"), gradio.Row():
             with gradio.Column(min_width=300):
-                choice = gradio.Dropdown(names(), value=chosen, label="Model")
                 sound = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="A word", buttons=[])
                 hear = gradio.Button("Which word?", variant="primary")
                 draw = gradio.Button("Random test clip", interactive=data.is_dir())
@@ -92,6 +134,16 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
                 said = gradio.HTML(elem_id="said")
                 bars = gradio.Label(num_top_classes=N_TOP, label="Posteriors")
                 picture = gradio.HTML()
+        with gradio.Tab("Live"), gradio.Row():
+            with gradio.Column(min_width=300, scale=2):
+                with gradio.Row():
+                    begin = gradio.Button("Start", variant="primary", min_width=100)
+                    end = gradio.Button("Stop", min_width=100)
+                gradio.HTML(PLOT)
+            with gradio.Column(min_width=300):
+                threshold = gradio.Slider(0.05, 1, DetectionSettings.threshold, step=0.005, label="Threshold")
+                cost = gradio.Markdown(elem_id="expected")
+                gradio.HTML(WORDS)
         with gradio.Tab("Compare runs") as second:
             which = gradio.Dropdown(_experiments(runs_dir), multiselect=True, label="Experiments (none: all)")
             table = gradio.Markdown(elem_id="table")
@@ -101,20 +153,33 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> "gradio.
         gradio.on(asked, answer, [sound, choice], results, api_name="predict")
         draw.click(any_clip, choice, [sound, *results], api_name="random")
         gradio.on([second.select, which.change], comparison, which, [table, curves], api_name="compare")
-        page.load(lambda: gradio.Dropdown(names()), None, choice, api_name=False)
-        page.load(answer, [sound, choice], results, api_name=False)
-    return page
+        live = [choice, threshold]
+        begin.click(None, live, None, js="(model, threshold) => { kwspotLive.start(model, threshold); }")
+        end.click(None, None, None, js="() => { kwspotLive.stop(); }")
+        follow = "(model, threshold) => { kwspotLive.setThreshold(threshold); return [model, threshold]; }"
+        threshold.change(
+            expected, live, cost, js=follow, queue=False, trigger_mode="always_last", show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
+        chosen_anew = choice.change(
+            threshold_of, choice, [threshold, cost], show_progress="hidden", api_visibility="private"
+        )
+        chosen_anew.then(None, live, None, js="(model, threshold) => { kwspotLive.setModel(model, threshold); }")
+        page.load(threshold_of, choice, [threshold, cost], show_progress="hidden", api_visibility="private")
+        page.load(lambda: gradio.Dropdown(names()), None, choice, api_visibility="private")
+        page.load(answer, [sound, choice], results, api_visibility="private")
+    return Page(page, Live(open_ear))
 
 
-def serve(page: "gradio.Blocks", host: str, port: int, *, opened: bool, started: Callable[[str], None]) -> None:
+def serve(page: Page, host: str, port: int, *, opened: bool, started: Callable[[str], None]) -> None:
     """Serve the page until interrupted; `started` hears its address. KwspotError if the port is taken."""
-    page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+    page.blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
     try:
-        _, address, _ = page.launch(
+        _, address, _ = page.blocks.launch(
             server_name=host, server_port=port, inbrowser=opened, prevent_thread_lock=True, quiet=True, share=False,
             ssr_mode=False, max_file_size=MOST_BYTES, footer_links=[], enable_monitoring=False, run_history=False,
             theme=gradio.themes.Default(font=FONTS, font_mono=("ui-monospace", "monospace")), css=CSS,
-            app_kwargs={"middleware": [Middleware(OwnOriginOnly)]},
+            head=HEAD, app_kwargs={"middleware": [Middleware(OwnOriginOnly)], "routes": page.live.routes()},
         )  # fmt: skip
     except OSError as error:
         raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
@@ -122,7 +187,7 @@ def serve(page: "gradio.Blocks", host: str, port: int, *, opened: bool, started:
         started(address)
         Event().wait()
     finally:
-        page.close(verbose=False)
+        page.blocks.close(verbose=False)
 
 
 class OwnOriginOnly:
@@ -168,7 +233,7 @@ def _spotter(name: str, runs_dir: Path) -> Spotter:
 
 @lru_cache(maxsize=4)
 def _opened(path: Path, name: str, _changed: int) -> Spotter:
-    return Spotter(path, name=name)
+    return Spotter(path, name=name, threads=1)
 
 
 def _answer(decoded: Decoded, title: str, name: str, runs_dir: Path) -> tuple[dict[str, float], str, str]:

@@ -1,7 +1,6 @@
 """The page in a real browser: a word spoken into the microphone comes out, and nothing leaves the machine."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
+from browsers import CHROMIUM, PATIENCE_MS, chromium, free_port, served, visit
 from kwspot import Spotter
 from kwspot.corpus import TEST, which_split
 from kwspot.voices import ENGINES, Engine, Utterance, installed
@@ -24,31 +24,8 @@ from sounds import RATE, tone, write_sound
 
 pytest.importorskip("gradio", reason="the [ui] extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 pytestmark = pytest.mark.xdist_group("webui")
-PATIENCE_MS = 120_000  # of a busy machine
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextmanager
-def served(folder, *arguments):
-    """Start `kwspot ui` as a user would; yield the address it says."""
-    command = [sys.executable, "-m", "kwspot", "ui", "--no-open", "--port", str(free_port()), *arguments]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stderr.readline()
-        try:
-            assert line.startswith("kwspot ui: http://127.0.0.1:"), line + process.stderr.read()
-            yield line.split()[-1]
-        finally:
-            process.terminate()
-            process.communicate()
-    assert process.returncode == 143
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +68,17 @@ def address(folder):
 @pytest.fixture(scope="module")
 def browser(folder, spoken):
     microphone = write_sound(folder / "microphone.wav", spoken[1])
-    flags = ["use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"]
-    flags += [f"use-file-for-fake-audio-capture={microphone}", "no-sandbox"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags])
+    with playwright.sync_playwright() as started, chromium(started, microphone) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser, address):
     """The page opened at desktop size; `page.requested` are the addresses that the browser asked for."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, permissions=["microphone"])
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.requested = []
-    page.on("request", lambda request: page.requested.append(request.url))
-    page.goto(address)
+    page = visit(browser, address)
     page.get_by_role("button", name="Which word?").wait_for()
     yield page
-    context.close()
+    page.context.close()
 
 
 def answer_of(page):

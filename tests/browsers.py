@@ -1,0 +1,52 @@
+"""The page as a user has it: `kwspot ui` in a process of its own, and chromium with a microphone that plays a file."""
+
+from contextlib import contextmanager
+import shutil
+import socket
+import subprocess
+import sys
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE_MS = 120_000  # of a busy machine
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def served(folder, *arguments):
+    """Start `kwspot ui` as a user would; yield the address it says."""
+    command = [sys.executable, "-m", "kwspot", "ui", "--no-open", "--port", str(free_port()), *arguments]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        try:
+            assert line.startswith("kwspot ui: http://127.0.0.1:"), line + process.stderr.read()
+            yield line.split()[-1]
+        finally:
+            process.terminate()
+            process.communicate()
+    assert process.returncode == 143
+
+
+@contextmanager
+def chromium(playwright, microphone):
+    """Start a browser that hears the file over and over."""
+    flags = ["use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"]
+    flags += [f"use-file-for-fake-audio-capture={microphone}", "no-sandbox"]
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags])
+    yield browser
+    browser.close()
+
+
+def visit(browser, address):
+    """Open the page at desktop size; `page.requested` are the addresses that the browser asks for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, permissions=["microphone"])
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.requested = []
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.goto(address)
+    return page
