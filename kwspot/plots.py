@@ -49,7 +49,7 @@ RC = {
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float, *, fitted: bool) -> Iterator["tuple[Figure, Axes]"]:
+def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterator["tuple[Figure, Axes]"]:
     """Yield an empty figure (inches) of our style; write it to `path` at the end, whole or not at all.
 
     `fitted` fits the margins to what stands in them, which takes a second drawing.
@@ -96,7 +96,7 @@ def _title(curve: str) -> str:
 def plot_run(run: Run, curve: str, path: Path) -> None:
     """Draw one curve of one run against the epoch; the best epoch on validation is marked."""
     epochs, values = _points(run, curve)
-    with _figure(path, 6.4, 3.8, fitted=False) as (_, axes):
+    with drawing(path, 6.4, 3.8, fitted=False) as (_, axes):
         axes.plot(epochs, values, color=COLOURS[0], marker="o" if len(epochs) < 2 else "")
         best = run.metrics["best_epoch"] if run.metrics else None
         if best in epochs:
@@ -115,7 +115,7 @@ def plot_overlay(rows: Sequence[Row], curve: str, path: Path) -> None:
     stops, and thin lines carry the others on.
     """
     width = 6.5 + 0.075 * max(len(row.label) for row in rows)  # room for the legend
-    with _figure(path, width, 4.4, fitted=True) as (_, axes):
+    with drawing(path, width, 4.4, fitted=True) as (_, axes):
         several = any(len(row.runs) > 1 for row in rows)
         for i, row in enumerate(rows):
             look: dict[str, Any] = {
@@ -166,7 +166,7 @@ def _cost(row: Row) -> tuple[float, float]:
 
 def plot_cost(rows: Sequence[Row], path: Path) -> None:
     """Draw every row's test accuracy against its MACs, with the standard deviation over seeds and the front."""
-    with _figure(path, 7.2, 4.6, fitted=True) as (_, axes):
+    with drawing(path, 7.2, 4.6, fitted=True) as (_, axes):
         front = pareto_front(rows)
         axes.plot(*zip(*map(_cost, front), strict=True), color="#999999", zorder=1, label="Pareto front")
         for row in filter(_placed, rows):
@@ -207,7 +207,7 @@ def plot_traces(runs: Sequence[Run], path: Path) -> None:
     """
     from matplotlib import colormaps
 
-    with _figure(path, 1.2 + 3.1 * len(runs), 5.4, fitted=True) as (figure, whole):
+    with drawing(path, 1.2 + 3.1 * len(runs), 5.4, fitted=True) as (figure, whole):
         whole.remove()
         grid = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
         for run, (above, below) in zip(runs, grid.T, strict=True):
@@ -235,7 +235,7 @@ def plot_clip(
     path: Path,
 ) -> None:
     """Draw a waveform (n_samples,) with the `span` of samples looked at, and the log-mel frames of that span."""
-    with _figure(path, 5.2, 4.2, fitted=True) as (figure, whole):
+    with drawing(path, 5.2, 4.2, fitted=True) as (figure, whole):
         whole.remove()
         above, below = figure.subplots(2, 1)
         # Lowest and highest sample of each of 2,000 stretches: what a line of all samples would show.
@@ -298,7 +298,7 @@ def plot_confusion(evaluation: dict[str, Any], path: Path, title: str = "") -> N
     n = len(classes)
     side = min(12.0, 2.6 + 0.42 * n)
     size = 9 if n <= 12 else 5
-    with _figure(path, side + 1.0, side, fitted=True) as (figure, axes):
+    with drawing(path, side + 1.0, side, fitted=True) as (figure, axes):
         axes.grid(False)
         mesh = axes.pcolormesh(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), edgecolors="white", linewidth=0.4)
         for i, j in zip(*np.nonzero(counts), strict=True):

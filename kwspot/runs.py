@@ -9,10 +9,11 @@ metrics.json     figures of the best epoch; written last, so it marks the run as
 model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
                  model.int8.onnx with weights of 8 bits
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
+robustness-<split>.json   what `kwspot eval --robustness` measured
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 import shutil
@@ -26,7 +27,11 @@ RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "me
 TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
-RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json")
+RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "robustness-*.json")
+
+# What `kind` says of a condition in robustness-<split>.json.
+CLEAN, NOISE, BABBLE, GAIN = "clean", "noise", "babble", "gain"
+TELEPHONE, REVERBERATION, SPEED = "telephone", "reverberation", "speed"
 
 
 def run_id(experiment: str, seed: int, deciding: Mapping[str, Any]) -> str:
@@ -44,6 +49,7 @@ class Run:
     timing: list[dict[str, Any]]
     metrics: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]  # by split
+    robustness: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
 
     @property
     def id(self) -> str:
@@ -88,6 +94,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise IntegrityError(f"{path}: not JSON lines ({error}); remove the run with 'kwspot runs rm'") from error
 
 
+def _measured(path: Path, prefix: str) -> dict[str, dict[str, Any]]:
+    """Read what was measured of a run, by split."""
+    return {file.stem.removeprefix(prefix): _json(file) for file in sorted(path.glob(f"{prefix}*.json"))}
+
+
 def read_run(path: Path) -> Run:
     """Read one run folder; MissingError if there is none, IntegrityError if it cannot be read."""
     if not (path / RUN).is_file():
@@ -102,7 +113,8 @@ def read_run(path: Path) -> Run:
         history=read_lines(path / HISTORY),
         timing=read_lines(path / TIMING),
         metrics=_json(metrics) if metrics.is_file() else None,
-        evaluations={file.stem.removeprefix("eval-"): _json(file) for file in sorted(path.glob("eval-*.json"))},
+        evaluations=_measured(path, "eval-"),
+        robustness=_measured(path, "robustness-"),
     )
 
 

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
 from kwspot.errors import KwspotError
+
+if TYPE_CHECKING:
+    from kwspot.runs import Run
 
 
 def eval_(
@@ -18,10 +21,14 @@ def eval_(
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix as SVG here.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix and robustness as SVG.")] = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Print the whole confusion matrix.")] = False,
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Also measure the run's two model files: whole clips, and streams.")
+    ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Also in noise, by telephone, in rooms, louder, faster …"),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data: DataDir = DATA,
@@ -43,10 +50,13 @@ def eval_(
       kwspot eval lstm --plots plots
 
       kwspot eval lstm --streaming
+
+      kwspot eval lstm --robustness --plots plots
     """
     from kwspot.experiment import evaluate_run
     from kwspot.export import refresh_test_accuracy
     from kwspot.report import evaluation_table, streaming_line
+    from kwspot.robustness_report import robustness_table
     from kwspot.runs import finished_runs, read_run
     from kwspot.streaming import compare_streaming
 
@@ -55,13 +65,17 @@ def eval_(
         evaluation = evaluate_run(run, split=split, data=data, device=device)
         refresh_test_accuracy(read_run(run.path))
         streamed = compare_streaming(run, split=split, data=data) if streaming else None
+        harder = _robustness(run, split, data, plots) if robustness else None
         if as_json:
             more = {"streaming": streamed} if streamed else {}
+            more |= {"robustness": harder} if harder else {}
             console.say(json.dumps({"run": run.id, **evaluation, **more}))
         else:
             console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
             if streamed:
                 console.say(streaming_line(streamed))
+            if harder:
+                console.say(f"\n{robustness_table(harder)}")
         if plots:
             from kwspot.plots import plot_confusion
 
@@ -72,3 +86,17 @@ def eval_(
             below.append(f"{run.id} {evaluation['accuracy']:.4f}")
     if below:
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
+
+
+def _robustness(run: "Run", split: str, data: Path, plots: Path | None) -> dict[str, Any]:
+    from kwspot.robustness import measure_robustness
+
+    with console.progress("robustness", unit="clips") as report:
+        measured = measure_robustness(run, split=split, data=data, report=report)
+    if plots:
+        from kwspot.robustness_report import plot_robustness
+
+        path = plots / run.experiment / run.id / f"robustness_{split}.svg"
+        plot_robustness({run.id: measured}, path)
+        console.note(f"wrote {path}")
+    return measured
