@@ -18,6 +18,7 @@ SAMPLE_RATE = 16_000  # Hz
 CLIP_LENGTH = 16_000  # samples: one second
 TAIL = 6_000  # samples of reverberation kept behind a word
 N_FFT = 24_576  # 2**13 * 3: a clip and its tail without wrapping round
+SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
 HEARD = 1e-4  # of the loudest power: what lies below it before and after a word is cut off
 _HZ = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
 _COARSE_HZ = np.geomspace(20, SAMPLE_RATE / 2, 256)
@@ -65,13 +66,24 @@ def _microphone(rng: np.random.Generator) -> Array:
 
 
 def _room(rng: np.random.Generator) -> Spectrum:
-    """Draw the direct sound and a tail of noise that falls by 60 dB within 0.08 to 0.5 s."""
-    fall = 6.9 / (SAMPLE_RATE * np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
-    tail = rng.normal(size=TAIL) * np.exp(-fall * np.arange(TAIL))
-    tail[: SAMPLE_RATE // 500] = 0  # nothing comes back within 2 ms
-    tail *= 10 ** (-rng.uniform(3, 25) / 20) / np.sqrt(np.sum(tail**2))
-    tail[0] = 1
-    return np.asarray(np.fft.rfft(tail, N_FFT))
+    """Draw a room whose tail falls by 60 dB within 0.08 to 0.5 s."""
+    tail = reverberation(rng, np.exp(rng.uniform(np.log(0.08), np.log(0.5))), TAIL)
+    return np.asarray(np.fft.rfft(impulse_response(tail, rng.uniform(3, 25)), N_FFT))
+
+
+def reverberation(rng: np.random.Generator, rt60_s: float, n_samples: int, sample_rate: int = SAMPLE_RATE) -> Array:
+    """Make what comes back in a room: noise that falls by 60 dB within `rt60_s`, nothing within the first 2 ms."""
+    fall = 6.9 / (sample_rate * rt60_s)
+    tail = rng.normal(size=n_samples) * np.exp(-fall * np.arange(n_samples))
+    tail[: sample_rate // 500] = 0
+    return tail
+
+
+def impulse_response(tail: Array, drr_db: float) -> Array:
+    """Put the direct sound, of amplitude 1, before a tail; its energy is `drr_db` above that of the tail."""
+    response = tail * (10 ** (-drr_db / 20) / np.sqrt(np.sum(tail**2)))
+    response[0] = 1
+    return response
 
 
 def trim(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
@@ -140,17 +152,6 @@ def noise(
     spectrum[harmonics * hum_hz * n_samples // SAMPLE_RATE] += lines
     wave = np.fft.irfft(spectrum, n_samples)
     return np.asarray(wave / wave.std())
-
-
-def active_rms(waveform: NDArray[np.floating], sample_rate: int) -> float:
-    """Return the RMS of the parts where somebody speaks: the 30 ms pieces within 20 dB of the loudest; 0 of silence.
-
-    The level that ITU-T P.56 calls active, with a threshold that follows the loudest piece: it does not depend on how
-    much silence surrounds a word.
-    """
-    n = sample_rate * 30 // 1000
-    pieces = np.add.reduceat(np.square(waveform, dtype=np.float64), np.arange(0, len(waveform), n)) / n
-    return float(np.sqrt(pieces[pieces >= pieces.max() / 100].mean()))
 
 
 def clicks(rng: np.random.Generator, n_samples: int) -> Array:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from kwspot.acoustics import active_rms
 from kwspot.acoustics import noise as coloured_noise
 from kwspot.audio import Waveform, duration_s, read_clip, read_waveform, resample
 from kwspot.cache import CachedClip
 from kwspot.corpus import read_corpus
+from kwspot.degradations import active_level
 from kwspot.errors import MissingError
 from kwspot.labels import UNKNOWN
 from kwspot.settings import FrontEnd
@@ -74,7 +74,7 @@ class Assembly:
             end = round(said.end_s * rate)
             block = level * 10 ** (-self.snr_db / 20) * np.take(noise, start + np.arange(at, end), mode="wrap")
             clip = read_clip(self.data / said.clip, self.front_end).waveform
-            if loudness := active_rms(clip, rate):
+            if loudness := active_level(clip, rate):
                 block[len(block) - len(clip) :] += level / loudness * clip
             yield block.clip(-1, 1).astype(np.float32)
             at = end
@@ -140,7 +140,7 @@ def _noises(
     babble = np.zeros(BABBLE_S * rate)
     for _ in range(TALKERS * BABBLE_S):
         clip = read_clip(data / others[int(random.integers(len(others)))].name, front_end).waveform
-        if loudness := active_rms(clip, rate):
+        if loudness := active_level(clip, rate):
             at = int(random.integers(len(babble)))
             np.add.at(babble, np.arange(at, at + len(clip)) % len(babble), clip / loudness)
     if babble.any():

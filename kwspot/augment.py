@@ -22,13 +22,13 @@ import torch
 from torch import Generator, Tensor
 import torch.nn.functional as F
 
+from kwspot.acoustics import SLOPES
 from kwspot.labels import SILENCE, UNKNOWN, Task
 from kwspot.settings import AugmentSettings, FrontEnd
 
 Streams = Callable[[str], Generator]  # by purpose
 
 DB = math.log(10) / 10  # nats of power in a decibel
-SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
 BABBLE_SHARE = 0.4  # of the noisy clips
 RECORDED_SHARE = 0.5  # of those without babble, where the corpus has recordings of noise; the others are coloured
 BABBLERS = 6

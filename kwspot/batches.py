@@ -11,6 +11,7 @@ frames of a split are copied there once, 325 MB for 41,473 clips of a second.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -119,6 +120,18 @@ def select(
         labels=labels,
         clips=clips,
     )
+
+
+def recorded_clips(split: Split, data: Path, purpose: str) -> list[tuple[CachedClip, int]]:
+    """List the clips of a split that are there as sound, with their labels; MissingError if none is.
+
+    `purpose` needs the sound and says so in the error. `silence` that was made for the split has no recording.
+    """
+    found = [(clip, int(label)) for clip, label in zip(split.clips, split.labels, strict=True)]
+    found = [(clip, label) for clip, label in found if (data / clip.name).is_file()]
+    if not found:
+        raise MissingError(f"{data}: frames without recordings; {purpose} needs sound, name its corpus with --data")
+    return found
 
 
 def recorded_noise(cache: FeatureCache, front_end: FrontEnd) -> Tensor | None:

@@ -3,19 +3,25 @@
 `record` is what `false-alarms-<split>.json` holds (kwspot/false_alarms.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+from kwspot.errors import MissingError
 from kwspot.plots import COLOURS, drawing
-from kwspot.runs import STREAMED, WINDOWS
+from kwspot.runs import STREAMED, WINDOWS, Run
 from kwspot.tables import align
 
 WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
+SPLIT = "test"
 LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
 
+Record = Mapping[str, Any]
 
-def scope(record: Mapping[str, Any]) -> str:
+
+def scope(record: Record) -> str:
     """Say what was heard: how long, how loud the noise, how many words of how many people."""
     noises = ", ".join(name.replace("_", " ") for name in record["noises"])
     return (
@@ -25,7 +31,7 @@ def scope(record: Mapping[str, Any]) -> str:
     )
 
 
-def rows(record: Mapping[str, Any]) -> list[list[str]]:
+def rows(record: Record) -> list[list[str]]:
     """Tabulate the point at the threshold of validation, and the point that has the rate asked for on this sound."""
     ways = [way for way in WAYS if way in record]
     of_target = f"at most {record['target_per_hour']:g} an hour"
@@ -52,7 +58,7 @@ def rows(record: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
-def words(record: Mapping[str, Any]) -> str:
+def words(record: Record) -> str:
     """Say which keywords are missed most, and what false alarms are heard at, window by window."""
     way = record[WINDOWS]
     worst = sorted(way["misses"].items(), key=lambda item: -item[1])[:5]
@@ -62,23 +68,54 @@ def words(record: Mapping[str, Any]) -> str:
     return f"Missed most: {missed or 'none'}. False alarms: {alarms or 'none'}.{held_out}"
 
 
-def terminal(record: Mapping[str, Any], width: int = 80) -> str:
-    """Render the record for the terminal."""
-    from textwrap import fill
-
+def false_alarm_table(record: Record, width: int = 80) -> str:
+    """Render what was measured of one run for the terminal."""
     return "\n".join([fill(scope(record), width), "", *align(rows(record)), "", fill(words(record), width)])
 
 
-def markdown(record: Mapping[str, Any]) -> str:
-    """Render the record for a document."""
-    head, *lines = rows(record)
-    table = [head, [":--", *["--:"] * (len(head) - 1)], *([cells[0].strip(), *cells[1:]] for cells in lines)]
-    text = scope(record)
-    caption = f"{text[0].upper()}{text[1:]}. {words(record)}"
-    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in table), "", caption])
+def measured(runs: Sequence[Run]) -> dict[str, Record]:
+    """Return what was measured on the test split, by run; MissingError if nothing was."""
+    found: dict[str, Record] = {run.id: run.false_alarms[SPLIT] for run in runs if SPLIT in run.false_alarms}
+    if not found:
+        raise MissingError("no run was measured; 'kwspot eval NAME --false-alarms' does it")
+    return found
 
 
-def plot_det(records: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def terminal(runs: Sequence[Run], width: int = 80) -> str:
+    """Render what was measured of runs for the terminal."""
+    return "\n\n".join(f"{name}\n{false_alarm_table(record, width)}" for name, record in measured(runs).items())
+
+
+def markdown(runs: Sequence[Run], pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """Render what was measured of runs in Markdown, then pictures given as (title, address)."""
+    records = measured(runs)
+    parts = []
+    for name, record in records.items():
+        (_, *ways), *lines = rows(record)
+        table = [
+            [f"`{name}`", *ways],
+            [":--", *["--:"] * len(ways)],
+            *([cells[0].strip(), *cells[1:]] for cells in lines),
+        ]
+        text = scope(record)
+        parts.append("\n".join(f"| {' | '.join(map(str.strip, cells))} |" for cells in table))
+        parts.append(f"{text[0].upper()}{text[1:]}. {words(record)}")
+    return "\n\n".join([*parts, *(f"![{title}]({address})" for title, address in pictures)])
+
+
+def as_json(runs: Sequence[Run]) -> str:
+    """Write what was measured of runs as JSON."""
+    return json.dumps(measured(runs), indent=2, ensure_ascii=False)
+
+
+def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Draw the curves of runs into `det.svg` of a folder; return the file."""
+    path = folder / "det.svg"
+    plot_det(measured(runs), path)
+    return [path]
+
+
+def plot_det(records: Mapping[str, Record], path: Path) -> None:
     """Draw misses against false alarms per hour, a line for each way of listening and each model named."""
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         colours = iter(COLOURS * len(records))

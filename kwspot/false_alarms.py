@@ -12,7 +12,7 @@ words are measured).
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.assembly import Assembly, Spoken, assemble
+from kwspot.audio import Waveform
 from kwspot.batches import resolve_task
 from kwspot.cache import open_cache
 from kwspot.corpus import VALIDATION
@@ -135,7 +136,15 @@ def choose(trial: Trial, per_hour: float) -> DetectionSettings:
 
 
 def measure_false_alarms(
-    run: Run, *, split: str, data: Path, hours: float, snr_db: float, per_hour: float, seed: int = 1
+    run: Run,
+    *,
+    split: str,
+    data: Path,
+    hours: float,
+    snr_db: float,
+    per_hour: float,
+    seed: int = 1,
+    report: Callable[..., None] = lambda done, total, message="": None,
 ) -> dict[str, Any]:
     """Measure a run's model files in long audio and write `false-alarms-<split>.json` beside them; return it.
 
@@ -171,10 +180,16 @@ def measure_false_alarms(
         "target_per_hour": per_hour,
     }
     for name, ear in ears.items():
-        trial = Trial(ear, posteriors_of(ear, assembly.blocks()), assembly, keywords)
+        trial = Trial(ear, posteriors_of(ear, _reported(assembly, report, name)), assembly, keywords)
         record[name] = _measured(trial, per_hour, held_out, chosen=split == VALIDATION)
     write_json(run.path / f"false-alarms-{split}.json", record)
     return record
+
+
+def _reported(assembly: Assembly, report: Callable[..., None], way: str) -> Iterator[Waveform]:
+    for i, block in enumerate(assembly.blocks()):
+        report(i, len(assembly.spoken), way)
+        yield block
 
 
 def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen: bool) -> dict[str, Any]:

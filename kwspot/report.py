@@ -9,6 +9,7 @@ import textwrap
 from typing import Any
 
 from kwspot.compare import scope_of
+from kwspot.robustness_report import clips_of, in_a_line
 from kwspot.runs import Run
 from kwspot.tables import ABSENT, align
 
@@ -118,6 +119,8 @@ def card_figures(run: Run) -> str:
         said, accuracy = summary(evaluation)
         which = "Own" if name == evaluation["split"] else "Other"
         lines.append(f"- {which} recordings (`{evaluation['corpus']['name']}`), {said}: {accuracy}")
+    for robustness in run.robustness.values():
+        lines.append(f"- Accuracy of {clips_of(robustness)}: {in_a_line(robustness)}")
     lines += ["", "| word | clips | precision | recall |", "|:--|--:|--:|--:|"]
     for word in run.evaluations["test"]["per_class"] if "test" in run.evaluations else ():
         precision, recall = (_percent(word[key]) for key in ("precision", "recall"))
@@ -151,6 +154,8 @@ def run_text(run: Run, width: int = 80) -> str:
         fields["go on"] = f"kwspot train {run.experiment} --seed {run.seed} --resume"
     for split, evaluation in run.evaluations.items():
         fields[split] = "; ".join(summary(evaluation)).removeprefix(f"{split}: ")
+    if run.robustness:
+        fields["robustness"] = "; ".join(f"{split}: {in_a_line(known)}" for split, known in run.robustness.items())
     for name, text in fields.items():
         lines += textwrap.wrap(str(text), width, initial_indent=f"{name:11} ", subsequent_indent=" " * 12)
     return "\n".join([*lines, "", str(run.path)])

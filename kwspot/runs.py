@@ -10,6 +10,7 @@ model.onnx       the best epoch as one file, for whole clips; model.stream.onnx 
                  model.int8.onnx with weights of 8 bits
 false-alarms-<split>.json   what `kwspot eval --false-alarms` measured in long audio
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
+robustness-<split>.json   what `kwspot eval --robustness` measured
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,11 @@ TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
 WINDOWS, STREAMED = "windows", "stream"  # how long audio is heard: with MODEL window by window, or with STREAM
-RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json")
+RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json", "robustness-*.json")
+
+# What `kind` says of a condition in robustness-<split>.json.
+CLEAN, NOISE, BABBLE, GAIN = "clean", "noise", "babble", "gain"
+TELEPHONE, REVERBERATION, SPEED = "telephone", "reverberation", "speed"
 
 
 def run_id(experiment: str, seed: int, deciding: Mapping[str, Any]) -> str:
@@ -47,6 +52,7 @@ class Run:
     metrics: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]  # by split
     false_alarms: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
+    robustness: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
 
     @property
     def id(self) -> str:
@@ -112,6 +118,7 @@ def read_run(path: Path) -> Run:
         metrics=_json(metrics) if metrics.is_file() else None,
         evaluations=_measured(path, "eval-"),
         false_alarms=_measured(path, "false-alarms-"),
+        robustness=_measured(path, "robustness-"),
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kwspot.audio import read_clip
-from kwspot.batches import resolve_task, select
+from kwspot.batches import recorded_clips, resolve_task, select
 from kwspot.cache import open_cache
 from kwspot.errors import MissingError
 from kwspot.experiment import load_settings
@@ -23,10 +23,7 @@ def compare_streaming(run: Run, *, split: str, data: Path) -> dict[str, Any]:
     experiment = load_settings(run)
     cache = open_cache(data, experiment.front_end)
     clips = select(cache, resolve_task(experiment.task, cache), split)
-    recorded = [(clip.name, label) for clip, label in zip(clips.clips, clips.labels, strict=True)]
-    recorded = [(name, label) for name, label in recorded if (data / name).is_file()]
-    if not recorded:
-        raise MissingError(f"{data}: frames without recordings; streaming needs sound, name its corpus with --data")
+    recorded = [(clip.name, label) for clip, label in recorded_clips(clips, data, "streaming")]
     for path in (run.path / MODEL, run.path / STREAM):
         if not path.is_file():
             raise MissingError(f"{path}: not there; 'kwspot export {run.id}' writes it if the model can stream")

@@ -21,9 +21,10 @@ import soxr
 import torch
 from torch import Generator, Tensor
 
+from kwspot.acoustics import SLOPES
 from kwspot.acoustics import noise as coloured_noise
 from kwspot.audio import Waveform, duration_s, read_clip, read_waveform, resample
-from kwspot.augment import BABBLE_SHARE, BABBLERS, SLOPES, Streams, uniform
+from kwspot.augment import BABBLE_SHARE, BABBLERS, Streams, uniform
 from kwspot.batches import Batch, Split
 from kwspot.cache import FROM_WAVEFORMS, FeatureCache
 from kwspot.corpus import SILENCE_FOLDER, TRAIN, Clip, read_corpus

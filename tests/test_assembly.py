@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kwspot.acoustics import active_rms
 from kwspot.assembly import PAUSE_S, assemble
 from kwspot.cache import CachedClip
 from kwspot.corpus import read_corpus
+from kwspot.degradations import active_level
 from kwspot.errors import MissingError
 from kwspot.settings import FrontEnd
 from sounds import RATE, make_corpus, tone, write_noise, write_sound
@@ -63,7 +63,7 @@ def test_speech_is_so_much_above_the_noise(corpus, snr_db):
     for said in assembly.spoken:
         clip = slice(round(said.start_s * RATE), round(said.end_s * RATE))
         noise = sound[clip].astype(float) - quiet[clip]
-        ratios.append(20 * np.log10(active_rms(quiet[clip], RATE) / noise.std()))
+        ratios.append(20 * np.log10(active_level(quiet[clip], RATE) / noise.std()))
     assert np.mean(ratios) == pytest.approx(snr_db, abs=1.5)  # the level of a recording goes up and down
 
 
@@ -98,9 +98,9 @@ def test_without_other_words_it_says_what_is_missing(corpus):
 
 def test_the_active_level_does_not_depend_on_the_silence_around():
     word = tone(440, 0.3)
-    assert active_rms(word, RATE) == pytest.approx(0.3 / np.sqrt(2), rel=0.01)
-    assert active_rms(np.pad(word, 4800), RATE) == pytest.approx(active_rms(word, RATE), rel=0.01)
-    assert active_rms(np.zeros(1000, np.float32), RATE) == 0
+    assert active_level(word, RATE) == pytest.approx(0.3 / np.sqrt(2), rel=0.01)
+    assert active_level(np.pad(word, 4800), RATE) == pytest.approx(active_level(word, RATE), rel=0.01)
+    assert active_level(np.zeros(1000, np.float32), RATE) == 0
 
 
 def test_silent_clips_are_no_division_by_zero(tmp_path):

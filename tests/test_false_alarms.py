@@ -1,5 +1,6 @@
 """Misses and false alarms: counted by hand on small sounds, and the whole way on a run."""
 
+from dataclasses import replace
 import json
 import re
 
@@ -10,8 +11,9 @@ from typer.testing import CliRunner
 from kwspot import Spotter, Stream
 from kwspot.assembly import Assembly, Spoken
 from kwspot.cli import app
-from kwspot.det import markdown, plot_det, terminal
+from kwspot.det import draw, false_alarm_table, markdown, terminal
 from kwspot.detection import DetectionSettings, Event
+from kwspot.errors import MissingError
 from kwspot.experiment import run_experiment
 from kwspot.export import write_models
 from kwspot.false_alarms import Trial, at_rate, choose, match, measure_false_alarms
@@ -169,21 +171,36 @@ def test_the_record_is_copied_with_the_run(measured, tmp_path):
 
 def test_the_table_fits_80_columns_and_the_figure_says_what_it_shows(measured, tmp_path):
     _, _, record, plots = measured
-    text = terminal(record)
+    text = false_alarm_table(record)
     assert max(map(len, text.splitlines())) <= 80
     assert "false alarms an hour" in text
-    assert markdown(record).startswith("|")
     (figure,) = plots.rglob("det_validation.svg")
     assert "false alarms per hour" in figure.read_text()
-    plot_det({"a": record}, tmp_path / "1.svg")
-    plot_det({"a": record}, tmp_path / "2.svg")
-    assert (tmp_path / "1.svg").read_bytes() == (tmp_path / "2.svg").read_bytes()
 
 
 def test_words_held_out_are_named(measured):
     record = measured[2] | {"held_out": ["up"], "n_held_out": 7}
-    assert re.search(r"never trained on +\d+ of 7", terminal(record))
-    assert "Words never trained on: up." in markdown(record)
+    text = false_alarm_table(record)
+    assert re.search(r"never trained on +\d+ of 7", text)
+    assert "Words never trained on: up." in text
+
+
+def test_compare_shows_what_was_measured_on_test(measured, tmp_path):
+    run, data, _, _ = measured
+    with pytest.raises(MissingError, match="--false-alarms"):
+        terminal([replace(run, false_alarms={})])
+    measure_false_alarms(read_run(run.path), split="test", data=data, hours=0.02, snr_db=5, per_hour=1)
+    document = tmp_path / "x.md"
+    document.write_text("<!-- long: here -->\n<!-- /long -->\n")
+    shown = ["--show", "false-alarms", "--runs", str(run.path.parent), "--plots", str(tmp_path)]
+    result = CliRunner().invoke(app, ["compare", *shown, "--write", str(document), "--block", "long"])
+    assert result.exit_code == 0, result.output
+    again = read_run(run.path)
+    assert result.stdout.strip() == terminal([again]).strip()
+    assert markdown([again]).splitlines()[0] in document.read_text()
+    first = (tmp_path / "det.svg").read_bytes()
+    draw([again], tmp_path)
+    assert (tmp_path / "det.svg").read_bytes() == first
 
 
 def test_without_model_or_other_words_it_says_what_to_do(measured, tmp_path):

@@ -1,5 +1,6 @@
 """`kwspot compare`."""
 
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import shutil
@@ -14,6 +15,8 @@ from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:  # the table needs no numpy
     from kwspot.paired import Difference
+
+ACCURACY = "accuracy"
 
 
 def compare(
@@ -41,6 +44,10 @@ def compare(
             metavar="NAME", help="Say how much better each other row is on test than this one, and whether by chance."
         ),
     ] = None,
+    show: Annotated[
+        str,
+        typer.Option(metavar="WHAT", help="accuracy, or robustness: what 'kwspot eval --robustness' measured on test."),
+    ] = ACCURACY,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table into a block of a markdown file.")
@@ -65,6 +72,8 @@ def compare(
 
       kwspot compare rnn_best gru_stream --versus rnn_best
 
+      kwspot compare rnn_best gru_stream --show robustness
+
       kwspot compare --runs results --plots docs/plots --write README.md
 
       kwspot compare --json | jq '.rows[].accuracy_test'
@@ -75,6 +84,10 @@ def compare(
     formats = {"--markdown": as_markdown, "--json": as_json, "--csv": as_csv, "--latex": as_latex}
     if len(given := [option for option, wanted in formats.items() if wanted]) > 1:
         raise ConfigError(f"{' and '.join(given)}: give one of them")
+    if show != ACCURACY:
+        refused = {**formats, "--sort": sort, "--versus": versus}
+        _show(show, names or (), runs, plots, write, block, [option for option, wanted in refused.items() if wanted])
+        return
     finished, unfinished = choose_runs(runs, names or ())
     rows = table_rows(finished)
     if sort or not names:
@@ -109,8 +122,48 @@ def compare(
     elif as_markdown:
         console.say(tables.markdown(rows, differences=against))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-        console.say(tables.terminal(rows, width, against))
+        console.say(tables.terminal(rows, _width(), against))
+
+
+def _show(
+    show: str, names: Sequence[str], runs: Path, plots: Path | None, write: Path | None, block: str, given: list[str]
+) -> None:
+    """Show what a view knows of runs, in the form given: --markdown, --json or for the terminal."""
+    from kwspot.compare import choose_runs
+    from kwspot.views import VIEWS
+
+    if show not in VIEWS:
+        raise ConfigError(f"--show {show}: unknown; known: {', '.join((ACCURACY, *VIEWS))}")
+    if refused := [option for option in given if option not in ("--markdown", "--json")]:
+        raise ConfigError(f"{' and '.join(refused)}: not with --show {show}")
+    view, (finished, unfinished) = VIEWS[show], choose_runs(runs, names)
+    for run in unfinished:
+        console.note(f"left out, not finished: {run.id} ({run.state})")
+    pictures = []
+    if plots:
+        written = view.draw(finished, plots)
+        console.note(f"wrote {', '.join(map(str, written))}")
+        pictures = [(view.title, _beside(path, write)) for path in written] if write else []
+    if write:
+        from kwspot.blocks import write_block
+
+        write_block(write, view.markdown(finished, pictures), block)
+        console.note(f"wrote the {block} block of {write}")
+    if "--json" in given:
+        console.say(view.as_json(finished))
+    elif "--markdown" in given:
+        console.say(view.markdown(finished, ()))
+    else:
+        console.say(view.terminal(finished, _width()))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def _beside(path: Path, document: Path) -> str:
+    """Return the address of a file as seen from a document."""
+    return Path(os.path.relpath(path, document.parent)).as_posix()
 
 
 def _pictures(written: list[Path], beside: Path) -> list[tuple[str, str]]:
@@ -121,8 +174,4 @@ def _pictures(written: list[Path], beside: Path) -> list[tuple[str, str]]:
         "loss_validation": "Learning curves: loss, validation",
     }
     overlays = {path.stem: path for path in reversed(written)}  # they come first
-    return [
-        (title, Path(os.path.relpath(overlays[name], beside.parent)).as_posix())
-        for name, title in titles.items()
-        if name in overlays
-    ]
+    return [(title, _beside(overlays[name], beside)) for name, title in titles.items() if name in overlays]

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
 from kwspot.errors import KwspotError
+
+if TYPE_CHECKING:
+    from kwspot.runs import Run
 
 
 def eval_(
@@ -18,7 +21,7 @@ def eval_(
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix as SVG here.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write each run's confusion matrix and robustness as SVG.")] = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Print the whole confusion matrix.")] = False,
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Also measure the run's two model files: whole clips, and streams.")
@@ -31,6 +34,10 @@ def eval_(
     target: Annotated[
         float, typer.Option("--target-fa-per-hour", min=0, help="False alarms an hour that a threshold may cost.")
     ] = 1.0,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Also in noise, by telephone, in rooms, louder, faster …"),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
@@ -58,47 +65,73 @@ def eval_(
       kwspot eval lstm --streaming
 
       kwspot eval lstm --false-alarms --split validation
+
+      kwspot eval lstm --robustness --plots plots
     """
+    from kwspot.det import false_alarm_table
     from kwspot.experiment import evaluate_run
     from kwspot.export import refresh_metadata
     from kwspot.report import evaluation_table, streaming_line
+    from kwspot.robustness_report import robustness_table
     from kwspot.runs import finished_runs, read_run
     from kwspot.streaming import compare_streaming
 
     below = []
     for run in [run for name in names for run in finished_runs(runs, name)]:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
-        heard = None
-        if false_alarms:
-            from kwspot.false_alarms import measure_false_alarms
-
-            heard = measure_false_alarms(run, split=split, data=data, hours=hours, snr_db=snr_db, per_hour=target)
+        long_audio = {"split": split, "data": data, "hours": hours, "snr_db": snr_db, "per_hour": target}
+        heard = _false_alarms(run, long_audio, plots) if false_alarms else None
         refresh_metadata(read_run(run.path))
         streamed = compare_streaming(run, split=split, data=data) if streaming else None
+        harder = _robustness(run, split, data, plots) if robustness else None
         if as_json:
             more = {"streaming": streamed} if streamed else {}
             more |= {"false_alarms": heard} if heard else {}
+            more |= {"robustness": harder} if harder else {}
             console.say(json.dumps({"run": run.id, **evaluation, **more}))
         else:
             console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
             if streamed:
                 console.say(streaming_line(streamed))
             if heard:
-                from kwspot.det import terminal
-
-                console.say(f"\n{terminal(heard)}")
+                console.say(f"\n{false_alarm_table(heard)}")
+            if harder:
+                console.say(f"\n{robustness_table(harder)}")
         if plots:
             from kwspot.plots import plot_confusion
 
             path = plots / run.experiment / run.id / f"confusion_{split}.svg"
             plot_confusion(evaluation, path, f"{run.id}, {split} split")
             console.note(f"wrote {path}")
-            if heard:
-                from kwspot.det import plot_det
-
-                plot_det({run.id: heard}, path := path.with_name(f"det_{split}.svg"))
-                console.note(f"wrote {path}")
         if min_accuracy is not None and evaluation["accuracy"] < min_accuracy:
             below.append(f"{run.id} {evaluation['accuracy']:.4f}")
     if below:
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
+
+
+def _false_alarms(run: "Run", long_audio: dict[str, Any], plots: Path | None) -> dict[str, Any]:
+    from kwspot.false_alarms import measure_false_alarms
+
+    with console.progress("long audio", unit="utterances") as report:
+        measured = measure_false_alarms(run, report=report, **long_audio)
+    if plots:
+        from kwspot.det import plot_det
+
+        path = plots / run.experiment / run.id / f"det_{long_audio['split']}.svg"
+        plot_det({run.id: measured}, path)
+        console.note(f"wrote {path}")
+    return measured
+
+
+def _robustness(run: "Run", split: str, data: Path, plots: Path | None) -> dict[str, Any]:
+    from kwspot.robustness import measure_robustness
+
+    with console.progress("robustness", unit="clips") as report:
+        measured = measure_robustness(run, split=split, data=data, report=report)
+    if plots:
+        from kwspot.robustness_report import plot_robustness
+
+        path = plots / run.experiment / run.id / f"robustness_{split}.svg"
+        plot_robustness({run.id: measured}, path)
+        console.note(f"wrote {path}")
+    return measured

@@ -79,6 +79,7 @@ def show(
     if as_json:
         whole = {**_described(run), "record": run.record, "metrics": run.metrics}
         more = {"history": run.history, "timing": run.timing, "evaluations": run.evaluations}
+        more["robustness"] = run.robustness
         console.say(json.dumps({**whole, **more}, indent=2, ensure_ascii=False))
         return
     from kwspot.report import run_text
