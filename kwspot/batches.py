@@ -25,6 +25,7 @@ from kwspot.settings import FOLDER_TASK, FrontEnd
 
 REJECT_SHARE = 0.10  # `unknown` and `silence` clips for every keyword clip, TensorFlow's protocol
 REJECT_SEED = 59185  # TensorFlow's RANDOM_SEED
+MOST_NAMED = 30  # words in a message
 HEARD = 2.0  # nats above digital silence, on average: a clip whose noise is not lost in `log_offset`
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -86,7 +87,8 @@ def resolve_task(task: str | Sequence[str], cache: FeatureCache, note: Callable[
         )
     if left_out := sorted(found - set(resolved.classes)):
         where = "count as unknown" if resolved.rejects else "are left out"
-        note(f"{len(left_out)} words of the corpus {where}: {', '.join(left_out)}")
+        named = ", ".join(left_out[:MOST_NAMED]) + (", …" if len(left_out) > MOST_NAMED else "")
+        note(f"{len(left_out)} words of the corpus {where}: {named}")
     return resolved
 
 

@@ -44,17 +44,17 @@ def rows(record: Record) -> list[list[str]]:
         ["", *(WAYS[way] for way in ways)],
         [f"threshold {chosen}", *figures("at_threshold", 0, 1, 3)],
         ["  keywords missed, %", *figures("at_threshold", 2)],
-        ["  of these taken for another keyword, %", *figures("at_threshold", 3)],
+        ["  heard as another keyword, %", *figures("at_threshold", 3)],
         ["  false alarms an hour", *figures("at_threshold", 1, 1)],
-        [f"threshold for {of_target}, afterwards", *figures("at_target", 0, 1, 3)],
+        [f"threshold for {of_target}", *figures("at_target", 0, 1, 3)],
         ["  keywords missed, %", *figures("at_target", 2)],
         ["  false alarms an hour", *figures("at_target", 1, 1)],
     ]
-    thirds = [" / ".join(f"{100 * share:.1f}" for share in record[way]["misses_by_third"]) for way in ways]
+    thirds = [" / ".join(f"{100 * share:.0f}" for share in record[way]["misses_by_third"]) for way in ways]
     lines.insert(5, ["  missed in each third of the time, %", *thirds])
     if record["held_out"] and record["n_held_out"]:
         alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
-        lines.append(["false alarms at words never trained on", *alarms])
+        lines.append(["alarms at words never trained on", *alarms])
     return lines
 
 
