@@ -32,7 +32,7 @@ class FrontEnd(Settings):
     """Log-mel front end: 30 ms frames every 10 ms over 40 mel bands, as in Hello Edge (arXiv:1711.07128)."""
 
     sample_rate: Positive = 16_000  # Hz
-    clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their centre
+    clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their loudest part
     win_ms: PositiveFloat = 30.0
     hop_ms: PositiveFloat = 10.0
     n_fft: Positive = 512
