@@ -49,7 +49,7 @@ def fft_length(clip_length: int) -> int:
 
 @lru_cache(maxsize=4)
 def _hz(n_fft: int) -> Array:
-    return np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
+    return np.asarray(np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE), np.float64)
 
 
 def draw_channel(rng: np.random.Generator, n_fft: int = N_FFT) -> Channel:

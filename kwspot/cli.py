@@ -25,6 +25,7 @@ from kwspot.commands.models import models
 from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
 from kwspot.commands.sweep import sweep
+from kwspot.commands.synthesize import synthesize
 from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.commands.ui import ui
@@ -91,7 +92,8 @@ def root(
 
 
 COMMANDS = (
-    download, featurize, train, sweep, eval_, compare, predict, ui, models, export, experiments, tensorboard, doctor,
+    download, synthesize, featurize, train, sweep, eval_, compare, predict, ui, models, export, experiments,
+    tensorboard, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)

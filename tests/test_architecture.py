@@ -8,13 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kwspot"
 # Each module may import only modules to its left.
 ORDER = """
-    errors files labels settings config runs audio archive install fetch download corpus voices acoustics synthetic
-    features cache shards featurize frames batches augment waveforms metrics models.cells models.recurrent
+    errors files labels settings config runs audio archive install fetch download corpus voices acoustics negatives
+    synthetic features cache shards featurize frames batches augment waveforms metrics models.cells models.recurrent
     models.published models models.cost reproducibility parallel evaluation optimization tracing training experiment
     sweep catalog spotter sources prediction operators graph export streaming compare paired blocks tables report plots
     webui doctor
-    commands commands.console commands.options commands.download commands.featurize commands.train commands.sweep
-    commands.eval
+    commands commands.console commands.options commands.download commands.synthesize commands.featurize
+    commands.train commands.sweep commands.eval
     commands.compare commands.predict commands.models commands.export commands.experiments commands.runs
     commands.tensorboard commands.ui commands.doctor
     cli __main__
