@@ -1,12 +1,13 @@
-"""From a synthesiser's waveform to a recording of a second: vocal tract, room, microphone, level, noise, place.
+"""From a synthesiser's waveform to a recording: vocal tract, room, microphone, level, noise, place.
 
-waveform (n_samples,) at any sample rate -> clip (16,000,) int16 at 16 kHz
+waveform (n_samples,) at any sample rate -> clip (clip_length,) int16 at 16 kHz, a second unless a phrase needs more
 
 Everything is drawn from the random stream given. The distributions are fitted to what real clips of Speech
 Commands look like (peak level, level above the noise, where in the second the word lies), by their quantiles.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,12 @@ Array = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
 SAMPLE_RATE = 16_000  # Hz
-CLIP_LENGTH = 16_000  # samples: one second
+CLIP_LENGTH = 16_000  # samples of a clip if not said: one second
+STEP = 4_000  # samples: of the lengths that a clip can have
 TAIL = 6_000  # samples of reverberation kept behind a word
-N_FFT = 24_576  # 2**13 * 3: a clip and its tail without wrapping round
+N_FFT = 24_576  # 2**13 * 3: a clip of a second and its tail without wrapping round; longer clips in proportion
 SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
 HEARD = 1e-4  # of the loudest power: what lies below it before and after a word is cut off
-_HZ = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
 _COARSE_HZ = np.geomspace(20, SAMPLE_RATE / 2, 256)
 _OCTAVES = np.log2(np.maximum(_COARSE_HZ, 50) / 1000)  # from 1 kHz
 # Lengths an FFT is fast at, without a large prime factor: one within 1.1 % of any number.
@@ -31,7 +32,7 @@ _FAST = np.unique([2**a * 3**b * 5**c * 7**d for a in range(17) for b in range(9
 class Channel:
     """What lies between a mouth and a file."""
 
-    microphone: Array  # gain over the frequencies of `N_FFT`
+    microphone: Array  # gain over the frequencies of `fft_length`
     room: Spectrum  # the same of the room, with the phase
     peak_db: float  # of full scale; above 0 the recording is clipped
     snr_db: float  # loudest 30 ms of the word against the noise
@@ -40,11 +41,23 @@ class Channel:
     hum_hz: int
 
 
-def draw_channel(rng: np.random.Generator) -> Channel:
-    """Draw a microphone, a room, a distance and a noise."""
+def fft_length(clip_length: int) -> int:
+    """Return the samples of the transform that a clip goes through: `N_FFT` for a second."""
+    if clip_length % STEP or clip_length < CLIP_LENGTH:
+        raise ValueError(f"a clip has {CLIP_LENGTH:,} samples, or more in steps of {STEP:,}; got {clip_length:,}")
+    return N_FFT * (clip_length // STEP) // (CLIP_LENGTH // STEP)
+
+
+@lru_cache(maxsize=4)
+def _hz(n_fft: int) -> Array:
+    return np.asarray(np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE), np.float64)
+
+
+def draw_channel(rng: np.random.Generator, n_fft: int = N_FFT) -> Channel:
+    """Draw a microphone, a room, a distance and a noise, over the frequencies of `n_fft` samples."""
     return Channel(
-        microphone=_microphone(rng),
-        room=_room(rng),
+        microphone=_microphone(rng, n_fft),
+        room=_room(rng, n_fft),
         peak_db=min(3.0, -rng.gamma(1.2, 5.5) + rng.normal(0, 2.5)),
         snr_db=max(15.0, rng.normal(54, 16)),
         noise_slope=rng.uniform(-2.0, 0.3),
@@ -53,7 +66,7 @@ def draw_channel(rng: np.random.Generator) -> Channel:
     )
 
 
-def _microphone(rng: np.random.Generator) -> Array:
+def _microphone(rng: np.random.Generator, n_fft: int) -> Array:
     """Draw a frequency response: a tilt, four broad bumps, a high-pass and a low-pass."""
     gain_db = rng.normal(0, 2.5) * _OCTAVES
     for _ in range(4):
@@ -62,13 +75,13 @@ def _microphone(rng: np.random.Generator) -> Array:
     low_hz, high_hz = np.exp(rng.uniform(np.log([40, 3_000]), np.log([250, 12_000])))
     gain_db -= 10 * np.log10(1 + (low_hz / _COARSE_HZ) ** 4)
     gain_db -= 10 * np.log10(1 + (_COARSE_HZ / high_hz) ** 6)
-    return np.interp(_HZ, _COARSE_HZ, 10 ** (gain_db / 20))
+    return np.interp(_hz(n_fft), _COARSE_HZ, 10 ** (gain_db / 20))
 
 
-def _room(rng: np.random.Generator) -> Spectrum:
+def _room(rng: np.random.Generator, n_fft: int) -> Spectrum:
     """Draw a room whose tail falls by 60 dB within 0.08 to 0.5 s."""
     tail = reverberation(rng, np.exp(rng.uniform(np.log(0.08), np.log(0.5))), TAIL)
-    return np.asarray(np.fft.rfft(impulse_response(tail, rng.uniform(3, 25)), N_FFT))
+    return np.asarray(np.fft.rfft(impulse_response(tail, rng.uniform(3, 25)), n_fft))
 
 
 def reverberation(rng: np.random.Generator, rt60_s: float, n_samples: int, sample_rate: int = SAMPLE_RATE) -> Array:
@@ -94,36 +107,43 @@ def trim(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.floatin
     return waveform[heard[0] * n : (heard[-1] + 1) * n] if len(heard) else waveform[:0]
 
 
-def transmit(waveform: NDArray[np.floating], sample_rate: int, tract: float, channel: Channel) -> tuple[Array, int]:
+def transmit(
+    waveform: NDArray[np.floating], sample_rate: int, tract: float, channel: Channel, clip_length: int = CLIP_LENGTH
+) -> tuple[Array, int]:
     """Resample to 16 kHz through a channel; return what is heard, peak 1, and how long it is without its tail.
 
     A `tract` above 1 is a shorter vocal tract: the waveform is played that much faster, so that formants, pitch
     and pace go up together (by at most 1.1 % more or less, for the sake of the FFT).
     """
-    wanted = N_FFT * sample_rate * tract / SAMPLE_RATE
-    n_fft = int(_FAST[np.argmin(np.abs(_FAST - wanted))])
-    length = min(CLIP_LENGTH, round(len(waveform) * N_FFT / n_fft))
-    heard = np.zeros(len(_HZ), complex)
-    spectrum = np.fft.rfft(waveform[: CLIP_LENGTH * n_fft // N_FFT], n_fft)[: len(heard)]
+    n_out = fft_length(clip_length)
+    wanted = n_out * sample_rate * tract / SAMPLE_RATE
+    n_in = int(_FAST[np.argmin(np.abs(_FAST - wanted))])
+    length = min(clip_length, round(len(waveform) * n_out / n_in))
+    heard = np.zeros(n_out // 2 + 1, complex)
+    spectrum = np.fft.rfft(waveform[: clip_length * n_in // n_out], n_in)[: len(heard)]
     heard[: len(spectrum)] = spectrum
-    sound = np.fft.irfft(heard * channel.microphone * channel.room, N_FFT)[: length + TAIL]
+    sound = np.fft.irfft(heard * channel.microphone * channel.room, n_out)[: length + TAIL]
     return sound / np.abs(sound).max(), length
 
 
 def record(
-    waveform: NDArray[np.floating], sample_rate: int, tract: float, rng: np.random.Generator
+    waveform: NDArray[np.floating],
+    sample_rate: int,
+    tract: float,
+    rng: np.random.Generator,
+    clip_length: int = CLIP_LENGTH,
 ) -> NDArray[np.int16]:
-    """Record a word into a clip of one second; at times its edge cuts it, as in real clips."""
-    channel = draw_channel(rng)
-    sound, length = transmit(trim(waveform, sample_rate), sample_rate, tract, channel)
+    """Record a word into a clip of so many samples; at times its edge cuts the word, as in real clips."""
+    channel = draw_channel(rng, fft_length(clip_length))
+    sound, length = transmit(trim(waveform, sample_rate), sample_rate, tract, channel, clip_length)
     sound *= 10 ** (channel.peak_db / 20)
     window = SAMPLE_RATE * 30 // 1000
     loudest = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), window)).max() / window)
-    centre = SAMPLE_RATE * rng.normal(0.52, 0.15)
-    start = int(np.clip(centre - length / 2, -length / 8, CLIP_LENGTH - length * 7 / 8))  # an eighth is lost at most
-    clip = noise(rng, CLIP_LENGTH, channel.noise_slope, np.sqrt(channel.microphone), channel.hum_hz, channel.hum_db)
+    centre = SAMPLE_RATE * rng.normal(0.52, 0.15) + (clip_length - CLIP_LENGTH) / 2
+    start = int(np.clip(centre - length / 2, -length / 8, clip_length - length * 7 / 8))  # an eighth is lost at most
+    clip = noise(rng, clip_length, channel.noise_slope, np.sqrt(channel.microphone), channel.hum_hz, channel.hum_db)
     clip *= loudest * 10 ** (-channel.snr_db / 20)
-    part = sound[max(0, -start) : CLIP_LENGTH - start]
+    part = sound[max(0, -start) : clip_length - start]
     clip[max(0, start) : max(0, start) + len(part)] += part
     return quantized(clip)
 
@@ -136,14 +156,14 @@ def noise(
     hum_hz: int = 50,
     hum_db: float = -np.inf,
 ) -> Array:
-    """Make noise with an rms of 1: slope 0 white, -1 pink, -2 brown; `gain` over the frequencies of `N_FFT`.
+    """Make noise with an rms of 1: slope 0 white, -1 pink, -2 brown; `gain` over the frequencies of a transform.
 
-    Mains hum adds lines at the multiples of `hum_hz`, together `hum_db` above the noise; whole seconds only.
+    Mains hum adds lines at the multiples of `hum_hz`, together `hum_db` above the noise; exact in whole seconds.
     """
     hz = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
     spectrum = rng.normal(size=2 * len(hz)).view(complex) * np.maximum(hz, 40) ** (slope / 2)
     if gain is not None:
-        spectrum *= np.interp(hz, _HZ, gain)
+        spectrum *= np.interp(hz, _hz(2 * len(gain) - 2), gain)
     spectrum[0] = 0
     spectrum /= np.sqrt(np.sum(np.abs(spectrum) ** 2))
     harmonics = np.array([1, 2, 3, 4, 5, 7, 9, 12])

@@ -25,7 +25,8 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header beyond them is damage
 LOUDEST = 10.0  # times full scale; floats beyond it are integers that nobody scaled
 STREAMED = 0x7FFF_0000  # a length written by programs that could not know it; not a promise
 WHOLE = 0.99  # of the promised samples must be there
-MARGIN_S = 0.1  # read on both sides of a crop, so that the resampling filter does not feel its ends
+LONGEST_S = 60.0  # of a file that a clip is looked for in; of a longer one the centre
+AS_LOUD = 0.99  # of the energy of the loudest part: where a short word may lie is a matter of choice
 
 STDIN = Path("-")  # stands for a stream in messages
 
@@ -114,8 +115,8 @@ def resample(waveform: Waveform, old_rate: int, new_rate: int) -> Waveform:
 
 
 def read_clip(source: Path | BinaryIO, clip: ClipFormat) -> Decoded:
-    """Read a file as a clip: mono, at the clip's rate, cropped to its centre, one window at least."""
-    decoded = read_waveform(source, longest_s=clip.clip_length / clip.sample_rate + 2 * MARGIN_S)
+    """Read a file as a clip: mono, at the clip's rate, cropped to its loudest part, one window at least."""
+    decoded = read_waveform(source, longest_s=max(LONGEST_S, clip.clip_length / clip.sample_rate))
     return fit_clip(decoded, clip)
 
 
@@ -131,14 +132,31 @@ def fit_clip(decoded: Decoded, clip: ClipFormat) -> Decoded:
 
 
 def fit_length(waveform: Waveform, clip_length: int, win_length: int) -> tuple[Waveform, tuple[str, ...]]:
-    """Crop a longer waveform to its centre, pad one shorter than a window with zeros behind; say which."""
+    """Crop a longer waveform to its loudest part, pad one shorter than a window with zeros behind; say which."""
     n_samples = len(waveform)
     if n_samples > clip_length:
-        start = (n_samples - clip_length) // 2
-        return waveform[start : start + clip_length], ("cropped to the centre",)
+        start = loudest(waveform, clip_length)
+        return waveform[start : start + clip_length], ("cropped to the loudest part",)
     if n_samples < win_length:
         return np.pad(waveform, (0, win_length - n_samples)), ("padded to one window",)
     return waveform, ()
+
+
+def loudest(waveform: Waveform, n_samples: int) -> int:
+    """Return where the `n_samples` with the most energy begin; 0 if there are no more than that.
+
+    Of neighbouring places with as much to within a hundredth the middle one, so that a short word lies in the middle.
+    """
+    if len(waveform) <= n_samples:
+        return 0
+    sums = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
+    energy = sums[n_samples:] - sums[:-n_samples]
+    best = int(energy.argmax())
+    less = np.flatnonzero(energy < AS_LOUD * energy[best])
+    at = int(np.searchsorted(less, best))
+    first = int(less[at - 1]) + 1 if at else 0
+    last = int(less[at]) - 1 if at < len(less) else len(energy) - 1
+    return (first + last) // 2
 
 
 def decoder_name(path: Path) -> str | bytes:

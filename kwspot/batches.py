@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kwspot.cache import CachedClip, FeatureCache, silence_value
-from kwspot.corpus import TRAIN
+from kwspot.corpus import TEST12, TRAIN
 from kwspot.errors import MissingError
 from kwspot.labels import SILENCE, TASKS, UNKNOWN, Task, words_task
 from kwspot.settings import FOLDER_TASK, FrontEnd
@@ -70,20 +70,36 @@ class Split:
         return math.ceil(len(self) / batch_size)
 
 
-def resolve_task(task: str | Sequence[str], cache: FeatureCache, note: Callable[[str], None] = lambda _: None) -> Task:
+def resolve_task(
+    task: str | Sequence[str],
+    cache: FeatureCache,
+    note: Callable[[str], None] = lambda _: None,
+    classes: Sequence[str] | None = None,
+) -> Task:
     """Turn a task setting into classes, checked against the words of the corpus.
+
+    A folder's words are its word folders; one called `unknown` brings the classes `unknown` and, where noise was
+    recorded, `silence`. A run knows such a task by its `classes`, and asks them of any corpus.
 
     Words of the task that the corpus lacks are a MissingError that names them; words of the corpus that the task
     leaves out are named through `note`.
     """
+    words = {clip.word for clip in cache.clips if clip.split != TEST12}
     found = {clip.word for clip in cache.clips} - {SILENCE, UNKNOWN}
+    if task == FOLDER_TASK and classes is None:
+        rejected = [word for word in (UNKNOWN, SILENCE) if word in words] if UNKNOWN in words else []
+        return Task(FOLDER_TASK, (*sorted(found), *rejected), rejects=bool(rejected))
     if task == FOLDER_TASK:
-        return words_task(sorted(found), FOLDER_TASK)
-    resolved = TASKS[task] if isinstance(task, str) else words_task(task)
+        resolved = Task(FOLDER_TASK, tuple(classes or ()), rejects=UNKNOWN in (classes or ()))
+    else:
+        resolved = TASKS[task] if isinstance(task, str) else words_task(task)
     if missing := [word for word in resolved.keywords if word not in found]:
+        own = task == FOLDER_TASK
+        needs = "the run was trained on" if own else f"task '{resolved.name}' needs"
+        instead = "name another with --data" if own else f"use 'task: {FOLDER_TASK}' or a list of its words"
         raise MissingError(
-            f"{cache.folder}: no clips of {', '.join(missing)}, which task '{resolved.name}' needs; the corpus has "
-            f"{', '.join(sorted(found)) or 'no words'}; use 'task: {FOLDER_TASK}' or a list of its words"
+            f"{cache.folder}: no clips of {', '.join(missing)}, which {needs}; the corpus has "
+            f"{', '.join(sorted(found)) or 'no words'}; {instead}"
         )
     if left_out := sorted(found - set(resolved.classes)):
         where = "count as unknown" if resolved.rejects else "are left out"
@@ -96,22 +112,24 @@ def select(
     cache: FeatureCache,
     task: Task,
     split: str,
-    unknown_share: float = REJECT_SHARE,
+    unknown_share: float | None = None,
     without: Sequence[str] = (),
 ) -> Split:
     """Take the clips of a split that belong to a task; MissingError if a class has none in training.
 
     Words of `without` are left out. Of the words that are no keywords, so many are taken for every keyword clip, if
-    there are.
+    there are: a tenth if not said. Of a folder that has no words beyond its own task, all clips are taken if not said:
+    `unknown` was made on purpose.
     """
     clips = [clip for clip in cache.clips if clip.split == split and task.class_of(clip.word) is not None]
     clips = [clip for clip in clips if clip.word not in without]
-    if task.rejects and split != "test12":  # the 12-class test archive is already balanced
-        clips = _balance_rejects(clips, task, unknown_share)
+    balanced = split == TEST12 or (
+        task.name == FOLDER_TASK and unknown_share is None and all(clip.word in task.classes for clip in clips)
+    )
+    if task.rejects and not balanced:
+        clips = _balance_rejects(clips, task, unknown_share or REJECT_SHARE)
     if not clips:
-        raise MissingError(
-            f"{cache.folder}: no clips for task '{task.name}' in split '{split}'; run 'kwspot featurize'"
-        )
+        raise MissingError(_nothing_in(cache, task, split))
     labels = np.array([task.class_of(clip.word) for clip in clips], dtype=np.int64)
     if split == "train" and (absent := [c for i, c in enumerate(task.classes) if i not in set(labels.tolist())]):
         raise MissingError(f"{cache.folder}: no training clips of {', '.join(absent)} for task '{task.name}'")
@@ -134,6 +152,18 @@ def recorded_clips(split: Split, data: Path, purpose: str) -> list[tuple[CachedC
     if not found:
         raise MissingError(f"{data}: frames without recordings; {purpose} needs sound, name its corpus with --data")
     return found
+
+
+def _nothing_in(cache: FeatureCache, task: Task, split: str) -> str:
+    """Say why a split has no clips and what to do."""
+    there = sum(task.class_of(clip.word) is not None for clip in cache.clips)
+    if not there:
+        return f"{cache.folder}: no clips for task '{task.name}' in split '{split}'; run 'kwspot featurize'"
+    return (
+        f"{cache.folder}: none of the {there:,} clips of task '{task.name}' is in split '{split}', which a hash of the "
+        "speaker decides, or of the file name where that names nobody; add clips, or list some in validation_list.txt "
+        "and testing_list.txt as <word>/<file>"
+    )
 
 
 def recorded_noise(cache: FeatureCache, front_end: FrontEnd) -> Tensor | None:

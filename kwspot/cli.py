@@ -26,6 +26,7 @@ from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
 from kwspot.commands.spot import spot
 from kwspot.commands.sweep import sweep
+from kwspot.commands.synthesize import synthesize
 from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.commands.ui import ui
@@ -92,8 +93,8 @@ def root(
 
 
 COMMANDS = (
-    download, featurize, train, sweep, eval_, compare, predict, spot, ui, models, export, experiments, tensorboard,
-    doctor,
+    download, synthesize, featurize, train, sweep, eval_, compare, predict, spot, ui, models, export, experiments,
+    tensorboard, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)

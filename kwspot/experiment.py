@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kwspot import runs
 from kwspot.augment import Streams, among_others, augment, mix
-from kwspot.batches import REJECT_SHARE, Batch, Split, recorded_noise, resolve_task, select
+from kwspot.batches import Batch, Split, recorded_noise, resolve_task, select
 from kwspot.cache import FeatureCache, open_cache
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation import evaluate
@@ -129,8 +129,7 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
 
 
 def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Split:
-    settings = experiment.train
-    return select(cache, task, "train", settings.unknown_share or REJECT_SHARE, settings.held_out or ())
+    return select(cache, task, "train", experiment.train.unknown_share, experiment.train.held_out or ())
 
 
 def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache) -> Vary | None:
@@ -288,9 +287,7 @@ def evaluate_run(run: runs.Run, *, split: str, data: Path, device: str = "auto")
     target = choose_device(device)
     model, experiment = load_model(run, target)
     cache = open_cache(data, experiment.front_end)
-    task = resolve_task(experiment.task, cache)
-    if list(task.classes) != run.record["classes"]:
-        raise IntegrityError(f"{data}: other words than run {run.id} was trained on; evaluate it on its own corpus")
+    task = resolve_task(experiment.task, cache, classes=run.record["classes"])
     result = {
         "split": split,
         "corpus": {"name": cache.meta["name"], "digest": cache.meta["corpus_digest"]},

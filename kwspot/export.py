@@ -96,7 +96,11 @@ def prepare(run: Run, data: Path) -> Trained:
     try:
         cache = open_cache(data, experiment.front_end)
         own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
-        split = select(cache, resolve_task(experiment.task, cache), VALIDATION) if own else None
+        split = (
+            select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), VALIDATION)
+            if own
+            else None
+        )
     except MissingError:
         split = None
     return Trained(run, model, experiment, split, list(checked_clips(data, experiment.front_end)))

@@ -153,7 +153,7 @@ def measure_false_alarms(
     """
     experiment = load_settings(run)
     cache = open_cache(data, experiment.front_end)
-    keywords = resolve_task(experiment.task, cache).keywords
+    keywords = resolve_task(experiment.task, cache, classes=run.record["classes"]).keywords
     assembly = assemble(
         cache.clips, keywords, data=data, front_end=experiment.front_end, split=split, hours=hours, snr_db=snr_db,
         seed=seed,

@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Task:
-    """A label set. `classes` in the order of the model's outputs; `rejects` if it has `unknown` and `silence`."""
+    """A label set. `classes` in the order of the model's outputs; `rejects` if there is `unknown` (and `silence`)."""
 
     name: str
     classes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Task:
         """Return the class index of a recorded word, or None if the task leaves the word out."""
         if word in self.classes:
             return self.classes.index(word)
-        return self.classes.index(UNKNOWN) if self.rejects else None
+        return self.classes.index(UNKNOWN) if self.rejects and word != SILENCE else None
 
     @property
     def keywords(self) -> tuple[str, ...]:

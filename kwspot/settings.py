@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kwspot.errors import ConfigError
 from kwspot.files import digest_of
 
-FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has
+FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has, with `unknown` if one is called so
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -32,7 +32,7 @@ class FrontEnd(Settings):
     """Log-mel front end: 30 ms frames every 10 ms over 40 mel bands, as in Hello Edge (arXiv:1711.07128)."""
 
     sample_rate: Positive = 16_000  # Hz
-    clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their centre
+    clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their loudest part
     win_ms: PositiveFloat = 30.0
     hop_ms: PositiveFloat = 10.0
     n_fft: Positive = 512
@@ -123,7 +123,7 @@ class TrainSettings(Settings):
     patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
-    unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip; 0.1 if not said
+    unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (batches.select)
     held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 

@@ -49,7 +49,7 @@ class Prediction:
 class Spotter:
     """A model file, ready to predict.
 
-    `name` is the bundled model's, or the file's. Longer sound is cropped to its centre, see `clip_length`.
+    `name` is the bundled model's, or the file's. Longer sound is cropped to its loudest part, see `clip_length`.
     """
 
     def __init__(self, path: Path, *, name: str | None = None, threads: int = 0) -> None:

@@ -22,7 +22,7 @@ def compare_streaming(run: Run, *, split: str, data: Path) -> dict[str, Any]:
     """
     experiment = load_settings(run)
     cache = open_cache(data, experiment.front_end)
-    clips = select(cache, resolve_task(experiment.task, cache), split)
+    clips = select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), split)
     recorded = [(clip.name, label) for clip, label in recorded_clips(clips, data, "streaming")]
     for path in (run.path / MODEL, run.path / STREAM):
         if not path.is_file():

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot import tables
-from kwspot.audio import AudioError, Decoded, Waveform, read_waveform, resample
+from kwspot.audio import LONGEST_S, AudioError, Decoded, Waveform, loudest, read_waveform, resample
 from kwspot.catalog import bundled_models, find_model, run_models
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.detection import DetectionSettings
@@ -41,7 +41,6 @@ except ImportError as error:
     raise MissingPartError("the page needs gradio; install it with: pip install 'kwspot[ui]'") from error
 
 N_TOP = 5
-LONGEST_S = 60.0  # of a recording or an upload; of a longer one the centre
 MOST_BYTES = 20 * 2**20  # of an upload
 WAITING = 64  # visitors; the next is told to come back
 AT_ONCE = 2
@@ -205,14 +204,6 @@ class OwnOriginOnly:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
-
-
-def loudest(waveform: Waveform, n_samples: int) -> int:
-    """Return where the `n_samples` with the most energy begin; 0 if there are no more than that."""
-    if len(waveform) <= n_samples:
-        return 0
-    energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
-    return int(np.argmax(energy[n_samples:] - energy[:-n_samples]))
 
 
 @contextmanager

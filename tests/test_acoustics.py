@@ -54,6 +54,18 @@ def test_a_clip_is_a_second_that_holds_the_word_above_the_noise(seconds):
         assert seconds > 1 or power.max() > 10 * power.min()
 
 
+@pytest.mark.parametrize("clip_length", [20_000, 44_000])
+def test_a_longer_clip_holds_a_longer_phrase(clip_length):
+    phrase = tone(700, clip_length / SAMPLE_RATE - 0.3, 24_000)
+    for seed in range(10):
+        clip = acoustics.record(phrase, 24_000, 1.0, random(seed), clip_length)
+        assert len(clip) == clip_length
+        power = np.add.reduceat(clip.astype(float) ** 2, np.arange(0, clip_length, 160))
+        assert (power > 0.05 * power.max()).sum() * 160 > 0.85 * len(phrase) * SAMPLE_RATE / 24_000
+    with pytest.raises(ValueError, match="in steps of 4,000"):
+        acoustics.record(phrase, 24_000, 1.0, random(), 17_000)
+
+
 def test_the_stream_decides_the_clip():
     word = tone(700, 0.4, 22_050)
     one, same, other = (acoustics.record(word, 22_050, 1.0, random(seed)) for seed in (1, 1, 2))

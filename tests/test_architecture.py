@@ -8,13 +8,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kwspot"
 # Each module may import only modules to its left.
 ORDER = """
-    errors files labels settings config runs audio archive install fetch download corpus voices acoustics synthetic
-    features cache shards featurize frames batches augment waveforms degradations conditions metrics models.cells
-    models.recurrent models.published models models.cost reproducibility parallel evaluation optimization tracing
-    training experiment sweep catalog detection spotter sources prediction soundstream spotting
+    errors files labels settings config runs audio archive install fetch download corpus voices acoustics negatives
+    synthetic features cache shards featurize frames batches augment waveforms degradations conditions metrics
+    models.cells models.recurrent models.published models models.cost reproducibility parallel evaluation optimization
+    tracing training experiment sweep catalog detection spotter sources prediction soundstream spotting
     operators graph export streaming assembly false_alarms compare paired blocks tables plots robustness_report report
     robustness det views live webui doctor
-    commands commands.console commands.options commands.download commands.featurize commands.train
+    commands commands.console commands.options commands.download commands.synthesize commands.featurize
+    commands.train
     commands.sweep commands.eval commands.compare commands.predict commands.spot commands.models
     commands.export commands.experiments commands.runs commands.tensorboard commands.ui commands.doctor
     cli __main__

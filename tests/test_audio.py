@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from kwspot.audio import AudioError, duration_s, fit_length, read_clip, read_waveform, resample
+from kwspot.audio import AudioError, duration_s, fit_length, loudest, read_clip, read_waveform, resample
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.settings import FrontEnd
 from sounds import RATE, tone, write_sound
@@ -155,12 +155,13 @@ def test_a_forbidden_file_is_refused(tmp_path):
         (480, (0, 480, 480), ()),
         (15_000, (0, 15_000, 15_000), ()),
         (16_000, (0, 16_000, 16_000), ()),
-        (16_003, (1, 16_001, 16_000), ("cropped to the centre",)),
-        (20_000, (2_000, 18_000, 16_000), ("cropped to the centre",)),
+        (16_003, (1, 16_001, 16_000), ("cropped to the loudest part",)),
+        (20_000, (2_000, 18_000, 16_000), ("cropped to the loudest part",)),
     ],
 )
 def test_fit_length(n_samples, expected, said):
-    waveform = np.arange(1, n_samples + 1, dtype=np.float32)
+    waveform = np.ones(n_samples, np.float32)  # as loud everywhere: the middle
+    waveform[::2] = -1
     start, stop, length = expected
     fitted, conversions = fit_length(waveform, 16_000, 480)
     np.testing.assert_array_equal(fitted[: stop - start], waveform[start:stop])
@@ -203,9 +204,9 @@ def test_equal_rates_change_nothing():
         (1.0, 16_000, 1, 16_000, []),
         (0.5, 16_000, 1, 8_000, []),
         (0.01, 16_000, 1, 480, ["padded to one window"]),
-        (3.0, 16_000, 1, 16_000, ["cropped to the centre"]),
+        (3.0, 16_000, 1, 16_000, ["cropped to the loudest part"]),
         (1.0, 44_100, 2, 16_000, ["downmixed from 2 channels", "resampled from 44100 Hz"]),
-        (9.0, 8_000, 1, 16_000, ["resampled from 8000 Hz", "cropped to the centre"]),
+        (9.0, 8_000, 1, 16_000, ["resampled from 8000 Hz", "cropped to the loudest part"]),
     ],
 )
 def test_read_clip_says_what_it_did(tmp_path, seconds, rate, n_channels, n_samples, said):
@@ -214,7 +215,21 @@ def test_read_clip_says_what_it_did(tmp_path, seconds, rate, n_channels, n_sampl
     assert (len(decoded.waveform), decoded.sample_rate, list(decoded.conversions)) == (n_samples, RATE, said)
 
 
-def test_a_long_clip_keeps_its_centre(tmp_path):
-    waveform = np.concatenate([tone(500), tone(1500), tone(3000)])
-    decoded = read_clip(write_sound(tmp_path / "a.wav", waveform), CLIP)
-    np.testing.assert_allclose(decoded.waveform, tone(1500), atol=1e-4)
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_a_long_clip_keeps_its_loudest_part(tmp_path, rate):
+    waveform = np.concatenate([tone(500, 0.5, rate, 0.01), tone(1500, 1, rate), tone(3000, 1.5, rate, 0.01)])
+    decoded = read_clip(write_sound(tmp_path / "a.wav", waveform, rate), CLIP)
+    np.testing.assert_allclose(decoded.waveform[200:-200], tone(1500)[200:-200], atol=2e-3)
+
+
+@pytest.mark.parametrize("start", [0, 9_000, 40_000])
+def test_a_short_word_lies_in_the_middle_where_it_can(start):
+    waveform = np.random.default_rng(0).normal(0, 0.0005, 3 * RATE).astype(np.float32)
+    waveform[start : start + 6_000] += tone(440)[:6_000]
+    middle = (max(0, start - 10_000) + min(start, 2 * RATE)) // 2  # of the places that hold all of it
+    assert loudest(waveform, RATE) == pytest.approx(middle, abs=200)
+
+
+def test_the_loudest_part_of_a_second_is_all_of_it():
+    assert loudest(HUM[:100], RATE) == loudest(HUM, len(HUM)) == 0
+    assert loudest(np.zeros(3 * RATE, np.float32), RATE) == RATE

@@ -76,6 +76,36 @@ def test_folder_task_takes_the_words_there_are(tmp_path):
     assert resolve_task("folder", cache) == Task("folder", ("lights on", "no"))
 
 
+def test_a_folder_of_other_words_makes_two_classes_more(tmp_path):
+    counts = {"no": 4, "lights on": 4, "unknown": 30, "silence": 5}
+    cache = cache_of(tmp_path, counts)
+    task = resolve_task("folder", cache)
+    assert task == Task("folder", ("lights on", "no", "unknown", "silence"), rejects=True)
+    assert task.keywords == ("lights on", "no")
+    assert counts_of(select(cache, task, "train"), task) == counts  # all of them: they were made on purpose
+    fewer = counts_of(select(cache, task, "train", unknown_share=1.0), task)
+    assert fewer == {"no": 4, "lights on": 4, "unknown": 8, "silence": 1}
+    assert resolve_task("folder", cache_of(tmp_path, {"no": 1, "unknown": 1})).classes == ("no", "unknown")
+    archive = cache_of(tmp_path, {"no": 1, "unknown": 1}, split="test12")
+    assert resolve_task("folder", archive) == Task("folder", ("no",))
+
+
+def test_a_runs_classes_are_asked_of_another_corpus(tmp_path):
+    cache = cache_of(tmp_path, {"no": 20, "go": 20, "bed": 30, "silence": 9})
+    heard = []
+    task = resolve_task("folder", cache, heard.append, classes=["no", "go", "unknown"])
+    assert counts_of(select(cache, task, "train"), task) == {"no": 20, "go": 20, "unknown": 4}  # no class of silence
+    assert heard == ["1 words of the corpus count as unknown: bed"]
+    with pytest.raises(MissingError, match="no clips of yes, which the run was trained on; the corpus has bed, go"):
+        resolve_task("folder", cache, classes=["yes", "no"])
+
+
+def test_a_split_that_no_speaker_falls_into_is_explained(tmp_path):
+    with pytest.raises(MissingError, match="none of the 3 clips of task 'folder' is in split 'validation'"):
+        cache = cache_of(tmp_path, {"no": 3})
+        select(cache, resolve_task("folder", cache), "validation")
+
+
 def test_class_without_training_clips_is_an_error(tmp_path):
     cache = cache_of(tmp_path, dict.fromkeys(KEYWORDS_10, 2) | {"bed": 3})
     with pytest.raises(MissingError, match="no training clips of silence"):

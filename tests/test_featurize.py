@@ -129,7 +129,7 @@ def test_conversions_are_counted_by_kind(tmp_path):
     assert cache.meta["conversions"] == {
         "downmixed from 2 channels": 2,
         "resampled from 44100 Hz": 2,
-        "cropped to the centre": 1,
+        "cropped to the loudest part": 1,
         "padded to one window": 1,
     }
     assert {clip.n_frames for clip in cache.clips} == {1, 98}

@@ -78,10 +78,10 @@ def test_file_stream_and_waveform_agree(spotter, tmp_path, ending):
     assert same(from_file, spotter.predict(read[:, 0], rate, n), 1e-5)
 
 
-def test_a_long_recording_is_looked_at_in_its_centre(spotter):
+def test_a_long_recording_is_looked_at_where_it_is_loudest(spotter):
     n, quiet = len(spotter.labels), np.zeros(5 * RATE, np.float32)
-    long = np.concatenate([quiet, chirp(), quiet])
-    assert same(spotter.predict(long, n_top=n), spotter.predict(chirp(), n_top=n), 1e-6)
+    long = np.concatenate([quiet[:RATE], chirp(), quiet])
+    assert same(spotter.predict(long, n_top=n), spotter.predict(chirp(), n_top=n), 1e-3)
 
 
 def test_clips_of_one_length_together_are_the_clips_alone(spotter):

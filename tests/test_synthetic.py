@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from kwspot.errors import ConfigError, KwspotError, MissingPartError
 from kwspot.files import sha256_of_file
 from kwspot.install import check, files_in, read_marker
 from kwspot.labels import WORDS_35
+from kwspot.negatives import Negative
 from kwspot.synthetic import cast, synthesize_corpus
 from kwspot.voices import ENGINES, installed
 
@@ -157,6 +159,72 @@ def test_progress_ends_at_the_number_of_clips(tmp_path):
     assert reports[0] == (0, 6)
     assert reports[-1] == (6, 6)
     assert reports == sorted(reports)
+
+
+NEGATIVES = [Negative(text, "other", "lights on") for text in ("rice on", "lights", "seven", "on lights", "window")]
+
+
+@pytest.fixture(scope="module")
+def phrases(tmp_path_factory):
+    """A corpus of a long and a short keyword, with negatives."""
+    if "pico" not in installed():
+        pytest.skip("not installed")
+    folder = tmp_path_factory.mktemp("phrases") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "NOISE_S", 3)
+        synthesize_corpus(
+            folder, n_voices=3, engines=["pico"], words=("turn the radio on", "go"), negatives=NEGATIVES, workers=1
+        )
+    return folder
+
+
+def test_every_voice_says_all_keywords_and_four_negatives(phrases):
+    clips = read_corpus(phrases).clips
+    assert {clip.word for clip in clips} == {"turn the radio on", "go", "unknown"}
+    for speaker in {clip.speaker for clip in clips}:
+        mine = sorted(clip.name.split("/")[0] for clip in clips if clip.speaker == speaker)
+        assert mine == ["go", "turn the radio on", *["unknown"] * 4]
+    listed = [line for file in ("validation_list.txt", "testing_list.txt") for line in (phrases / file).open()]
+    assert sum(line.startswith("unknown/") for line in listed) == 8
+
+
+def test_what_is_said_in_unknown_can_be_looked_up(phrases):
+    lines = (phrases / ".kwspot" / "unknown.tsv").read_text().splitlines()
+    assert lines[0].split("\t") == ["file", "text", "kind", "keyword"]
+    said = dict(line.split("\t")[:2] for line in lines[1:])
+    assert set(said) == {clip.name for clip in read_corpus(phrases).clips if clip.word == "unknown"}
+    assert set(said.values()) == {negative.text for negative in NEGATIVES}  # spread evenly: 12 clips of 5 texts
+    assert max(list(said.values()).count(text) for text in said.values()) <= 3
+
+
+def test_clips_are_as_long_as_the_longest_phrase_needs(phrases):
+    clip_ms = read_marker(phrases)["clip_ms"]
+    assert clip_ms > 1000 and clip_ms % 250 == 0
+    lengths = {soundfile.info(path).frames for path in phrases.glob("[!_.]*/*.wav")}
+    assert lengths == {16 * clip_ms}
+    speakers = cast("pico", 3, seed=1)
+    assert synthetic.clip_length_for(["go"], speakers, seed=1) == 16_000
+    with pytest.raises(ConfigError, match="a keyword is 5 s long at most"):
+        synthetic.clip_length_for(["one two three four five six seven " * 3], speakers, seed=1)
+
+
+def test_the_same_words_again_do_nothing_others_are_refused_and_clips_can_be_added(phrases, tmp_path):
+    how = {"n_voices": 3, "engines": ["pico"], "words": ("turn the radio on", "go"), "negatives": NEGATIVES}
+    shutil.copytree(phrases, tmp_path / "data")
+    shutil.copyfile(next((phrases / "go").iterdir()), tmp_path / "data" / "go" / "00000000_nohash_0.wav")
+    before = digests(tmp_path / "data")
+    assert synthesize_corpus(tmp_path / "data", **how) == read_marker(phrases)
+    assert digests(tmp_path / "data") == before
+    assert len(read_corpus(tmp_path / "data").clips) == len(read_corpus(phrases).clips) + 1
+    with pytest.raises(
+        ConfigError, match="synthetic of turn the radio on, go: other words; delete it, or give another"
+    ):
+        synthesize_corpus(tmp_path / "data", **how | {"words": ("stop",)})
+    with pytest.raises(ConfigError, match="other n_voices and negatives"):
+        synthesize_corpus(tmp_path / "data", **how | {"n_voices": 4, "negatives": NEGATIVES[1:]})
+    for word in ("unknown", "Silence"):
+        with pytest.raises(ConfigError, match="none of them 'unknown' or 'silence'"):
+            synthesize_corpus(tmp_path / "other", **how | {"words": (word,)})
 
 
 @EACH_ENGINE

@@ -15,7 +15,7 @@ from torch import nn
 
 from kwspot import runs
 from kwspot.batches import resolve_task, select
-from kwspot.errors import ConfigError, IntegrityError
+from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.experiment import Listener, band_statistics, evaluate_run, load_model, run_experiment
 from kwspot.settings import TrainSettings
 from kwspot.training import Trainer
@@ -413,8 +413,14 @@ def test_evaluation_does_not_depend_on_batch_size(data, tmp_path, monkeypatch):
 def test_other_words_than_the_runs_are_refused(data, tmp_path):
     run = train(data, tmp_path / "runs", "train.epochs=1")
     make_cache(tmp_path / "other", words=("bed", "cat"))
-    with pytest.raises(IntegrityError, match="other words than run"):
+    with pytest.raises(MissingError, match="no clips of left, right, up, which the run was trained on; the corpus has"):
         evaluate_run(run, split="test", data=tmp_path / "other", device="cpu")
+
+
+def test_a_folder_run_hears_its_own_words_of_a_larger_corpus(data, tmp_path):
+    run = train(data, tmp_path / "runs", "train.epochs=1")
+    make_cache(tmp_path / "other", words=("bed", "left", "right", "up"), seed=3)
+    assert evaluate_run(run, split="test", data=tmp_path / "other", device="cpu")["n"] == 18
 
 
 def test_evaluation_is_kept_in_the_run(data, tmp_path):

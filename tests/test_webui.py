@@ -243,7 +243,7 @@ def test_errors_are_one_line(folder):
 
 
 def test_the_loudest_part_is_the_one_with_the_tone():
-    from kwspot.webui import loudest
+    from kwspot.audio import loudest
 
     waveform = np.random.default_rng(0).normal(0, 0.001, 5 * RATE).astype(np.float32)
     waveform[30_000:46_000] += tone(440)

@@ -38,8 +38,8 @@ def predict(
     """Say which word a clip holds, with its posterior.
 
     Takes WAV, FLAC, OGG and MP3 of any rate and channel count; of a long
-    recording the centre. One line a file, in order: path, word, posterior,
-    tab-separated in a pipe. A file without a result is reported on stderr
+    recording the loudest part. One line a file, in order: path, word,
+    posterior, tab-separated in a pipe. A file without a result is reported on stderr
     (with --json as an object with "error"), the rest goes on, and the exit
     code is 1.
 

@@ -1,0 +1,73 @@
+"""`kwspot synthesize`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import Quiet
+from kwspot.errors import ConfigError
+
+EXPERIMENT = "own_words"  # of the registry: made for such a corpus
+
+
+def synthesize(
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORD", help='Keywords; a phrase in quotation marks: "lights on".')
+    ],
+    out: Annotated[Path, typer.Option("--out", "--dest", help="Folder of the new corpus.")],
+    voices: Annotated[int, typer.Option("--voices", min=1, help="Voices an engine.")] = 100,
+    negatives: Annotated[
+        int, typer.Option("--negatives", min=1, help="Other texts for each keyword; every voice says four of all.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Decides the voices and the other texts.")] = 1,
+    engine: Annotated[
+        list[str] | None, typer.Option("--engine", metavar="NAME", help="Only this one; repeat it for several.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at work at once.")] = 2,
+    quiet: Quiet = False,
+) -> None:
+    """Speak keywords with synthetic voices: a spotter for words nobody recorded.
+
+    Every voice says every keyword, and some of the texts that are none: words
+    that sound alike, parts of a phrase, other words. Those become the class
+    'unknown'; .kwspot/unknown.tsv says which clip holds which. A tenth of the
+    voices is kept for validation and a tenth for test. English only.
+
+    Examples:
+
+      kwspot synthesize "lights on" "lights off" --voices 100 --out mywords
+
+      kwspot synthesize yes no up down --out synth --seed 2 --negatives 80
+    """
+    from kwspot.negatives import choose_negatives, read_lexicon, without_entry
+    from kwspot.synthetic import stream, synthesize_corpus
+
+    keywords = [" ".join(word.split()) for word in words]
+    if twice := sorted({word for word in keywords if [w.lower() for w in keywords].count(word.lower()) > 1}):
+        raise ConfigError(f"{', '.join(twice)}: given twice")
+    lexicon = read_lexicon()
+    if lexicon is None:
+        console.note("without hibari-tts there is no dictionary: nothing that sounds alike, only other words")
+    elif lacking := without_entry(keywords, lexicon):
+        console.note(f"not in the dictionary: {', '.join(lacking)}; nothing that sounds alike, only other words")
+    chosen = choose_negatives(keywords, negatives, stream("texts", seed), lexicon)
+    with console.progress("speak", unit="clips", quiet=quiet) as report:
+        marker = synthesize_corpus(
+            out, n_voices=voices, seed=seed, engines=engine, words=keywords, negatives=chosen, workers=workers,
+            report=report,
+        )  # fmt: skip
+    _tell(out, marker, len(chosen), quiet)
+
+
+def _tell(out: Path, marker: dict[str, Any], n_texts: int, quiet: bool) -> None:
+    n_voices, n_words, clip_ms = marker["n_voices"] * len(marker["engines"]), len(marker["words"]), marker["clip_ms"]
+    console.say(
+        f"{out}: {n_words} keyword{'s' * (n_words > 1)} by {n_voices:,} voices, {n_texts:,} other texts, clips of "
+        f"{clip_ms:,} ms: {marker['n_files']:,} files, {marker['n_bytes'] / 1e6:,.1f} MB"
+    )
+    if not quiet:
+        length = "" if clip_ms == 1000 else f" -o front_end.clip_ms={clip_ms}"
+        console.note(f"next: kwspot featurize {EXPERIMENT} --data {out}{length}")
+        console.note(f"then: kwspot train {EXPERIMENT} --data {out}{length}")
