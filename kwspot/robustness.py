@@ -52,8 +52,6 @@ def measure_robustness(
     cache = open_cache(data, experiment.front_end)
     task = resolve_task(experiment.task, cache, classes=run.record["classes"])
     recorded = recorded_clips(select(cache, task, split), data, "robustness")
-        select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), split), data, "robustness"
-    )
     spoken = [(clip, spotter.labels[label]) for clip, label in recorded if clip.word != SILENCE]
     noise, talkers = read_unheard_noise(data, spotter.sample_rate), Talkers([clip for clip, _ in spoken], data, spotter)
 
