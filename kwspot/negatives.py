@@ -43,7 +43,7 @@ class Negative:
     keyword: str  # that it was chosen for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lexicon:
     """How words are said: an entry is the phonemes, or phonemes by part of speech; and which words are `common`."""
 
@@ -104,8 +104,9 @@ def without_entry(keywords: Iterable[str], lexicon: Lexicon | None) -> list[str]
 
 def distance(one: str, other: str, most: int) -> int:
     """Count the phonemes to put in, leave out or exchange between two words; `most` + 1 if there are more."""
-    if abs(len(one) - len(other)) > most or len(set(one) - set(other)) > most:
-        return most + 1
+    kinds, others = set(one), set(other)
+    if abs(len(one) - len(other)) > most or len(kinds - others) > most or len(others - kinds) > most:
+        return most + 1  # most pairs end here, quickly
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i
@@ -179,15 +180,20 @@ def _is_form(text: str, keywords: Sequence[str]) -> bool:
 
 def _alike(word: str, rng: np.random.Generator, lexicon: Lexicon | None) -> list[str]:
     """Return common words that sound like a word, those nearest first, each distance in an order drawn."""
-    ways = lexicon.of(word) if lexicon else ()
-    if not lexicon or not ways:
-        return []
+    near = _near(word, lexicon) if lexicon else ()
+    return [words[int(i)] for words in near for i in rng.permutation(len(words))]
+
+
+@lru_cache(maxsize=256)
+def _near(word: str, lexicon: Lexicon) -> tuple[list[str], ...]:
+    """Return the common words one phoneme away, those two away, and so on."""
+    ways = lexicon.of(word)
     near: dict[int, list[str]] = {n: [] for n in range(1, ALIKE + 1)}
     for other, said in zip(lexicon.common, lexicon.spoken, strict=True):
-        apart = min(distance(said, way, ALIKE) for way, _british in ways)
+        apart = min((distance(said, way, ALIKE) for way, _british in ways), default=0)
         if apart in near and 2 * apart <= max(len(said), len(ways[0][0])) + 1:  # about half of it is the same
             near[apart].append(other)
-    return [words[int(i)] for words in near.values() for i in rng.permutation(len(words))]
+    return tuple(near.values())
 
 
 def _replaced(words: Sequence[str], by: Sequence[Sequence[str]]) -> Iterator[str]:
