@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import gzip
 from importlib.util import find_spec
-from itertools import islice
 import json
 from pathlib import Path
 from typing import Any
@@ -131,9 +130,13 @@ def choose_negatives(
     others = _others(keywords, rng, lexicon)
 
     def take(texts: Iterable[str], kind: str, keyword: str, n: int) -> None:
-        new = (text for text in texts if text.lower() not in tabu and text not in chosen)
-        fitting = (text for text in new if not _same(text, sounds, lexicon) and not _is_form(text, keywords))
-        chosen.update({text: Negative(text, kind, keyword) for text in islice(dict.fromkeys(fitting), n)})
+        end = len(chosen) + n
+        for text in texts:
+            if len(chosen) >= end:
+                return
+            if text in chosen or text.lower() in tabu or _said(text, lexicon) & sounds or _is_form(text, keywords):
+                continue
+            chosen[text] = Negative(text, kind, keyword)
 
     for keyword in keywords:
         words, end = keyword.split(), len(chosen) + n_each
@@ -159,10 +162,6 @@ def _said(text: str, lexicon: Lexicon | None) -> set[tuple[int, str]]:
     for word in text.split():
         ways = [(us + a, gb + b) for us, gb in ways for a, b in (lexicon.of(word) if lexicon else ())]
     return {(accent, way[accent]) for way in ways for accent in (0, 1)}
-
-
-def _same(text: str, sounds: set[tuple[int, str]], lexicon: Lexicon | None) -> bool:
-    return bool(_said(text, lexicon) & sounds)
 
 
 def _is_form(text: str, keywords: Sequence[str]) -> bool:
