@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import gzip
 from importlib.util import find_spec
-from itertools import islice
 import json
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class Negative:
     keyword: str  # that it was chosen for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lexicon:
     """How words are said: an entry is the phonemes, or phonemes by part of speech; and which words are `common`."""
 
@@ -104,8 +103,9 @@ def without_entry(keywords: Iterable[str], lexicon: Lexicon | None) -> list[str]
 
 def distance(one: str, other: str, most: int) -> int:
     """Count the phonemes to put in, leave out or exchange between two words; `most` + 1 if there are more."""
-    if abs(len(one) - len(other)) > most or len(set(one) - set(other)) > most:
-        return most + 1
+    kinds, others = set(one), set(other)
+    if abs(len(one) - len(other)) > most or len(kinds - others) > most or len(others - kinds) > most:
+        return most + 1  # most pairs end here, quickly
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i
@@ -130,9 +130,13 @@ def choose_negatives(
     others = _others(keywords, rng, lexicon)
 
     def take(texts: Iterable[str], kind: str, keyword: str, n: int) -> None:
-        new = (text for text in texts if text.lower() not in tabu and text not in chosen)
-        fitting = (text for text in new if not _same(text, sounds, lexicon) and not _is_form(text, keywords))
-        chosen.update({text: Negative(text, kind, keyword) for text in islice(dict.fromkeys(fitting), n)})
+        end = len(chosen) + n
+        for text in texts:
+            if len(chosen) >= end:
+                return
+            if text in chosen or text.lower() in tabu or _said(text, lexicon) & sounds or _is_form(text, keywords):
+                continue
+            chosen[text] = Negative(text, kind, keyword)
 
     for keyword in keywords:
         words, end = keyword.split(), len(chosen) + n_each
@@ -160,10 +164,6 @@ def _said(text: str, lexicon: Lexicon | None) -> set[tuple[int, str]]:
     return {(accent, way[accent]) for way in ways for accent in (0, 1)}
 
 
-def _same(text: str, sounds: set[tuple[int, str]], lexicon: Lexicon | None) -> bool:
-    return bool(_said(text, lexicon) & sounds)
-
-
 def _is_form(text: str, keywords: Sequence[str]) -> bool:
     """Tell whether a text differs from a keyword by an ending of some of its words only: light on, lights on."""
 
@@ -179,15 +179,20 @@ def _is_form(text: str, keywords: Sequence[str]) -> bool:
 
 def _alike(word: str, rng: np.random.Generator, lexicon: Lexicon | None) -> list[str]:
     """Return common words that sound like a word, those nearest first, each distance in an order drawn."""
-    ways = lexicon.of(word) if lexicon else ()
-    if not lexicon or not ways:
-        return []
+    near = _near(word, lexicon) if lexicon else ()
+    return [words[int(i)] for words in near for i in rng.permutation(len(words))]
+
+
+@lru_cache(maxsize=256)
+def _near(word: str, lexicon: Lexicon) -> tuple[list[str], ...]:
+    """Return the common words one phoneme away, those two away, and so on."""
+    ways = lexicon.of(word)
     near: dict[int, list[str]] = {n: [] for n in range(1, ALIKE + 1)}
     for other, said in zip(lexicon.common, lexicon.spoken, strict=True):
-        apart = min(distance(said, way, ALIKE) for way, _british in ways)
+        apart = min((distance(said, way, ALIKE) for way, _british in ways), default=0)
         if apart in near and 2 * apart <= max(len(said), len(ways[0][0])) + 1:  # about half of it is the same
             near[apart].append(other)
-    return [words[int(i)] for words in near.values() for i in rng.permutation(len(words))]
+    return tuple(near.values())
 
 
 def _replaced(words: Sequence[str], by: Sequence[Sequence[str]]) -> Iterator[str]:

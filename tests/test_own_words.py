@@ -44,7 +44,7 @@ def run(command):
     return done
 
 
-def record(folder, words, n_clips=24):
+def record(folder, words, n_clips=16):
     """Write clips as people have them: any rate, length, channels, format and name, among other files."""
     random = np.random.default_rng(0)
     for w, word in enumerate(words):
@@ -65,19 +65,17 @@ def test_each_walk_through_has_five_commands():
     assert len(FROM_RECORDINGS) == len(FROM_TEXT) == 5
 
 
-@pytest.mark.parametrize("words", [("licht an", "größer"), ("licht an", "größer", "unknown")], ids=len)
-def test_from_recordings(place, words):
-    record(place / "recordings", words)
+def test_from_recordings(place):
+    record(place / "recordings", ("licht an", "größer", "unknown"))
     outputs = [run(command) for command in FROM_RECORDINGS]
     assert "0 skipped" in outputs[0].stderr
-    assert f"{24 * len(words)} clips have no speaker in their name" in outputs[0].stderr
+    assert "48 clips have no speaker in their name" in outputs[0].stderr
     (trained,) = list_runs(place / "runs")
-    expected = ["größer", "licht an", *(["unknown", "silence"] if "unknown" in words else [])]
-    assert trained.record["classes"] == expected
+    assert trained.record["classes"] == ["größer", "licht an", "unknown", "silence"]
     assert (place / "own.stream.onnx").is_file()
     lines = outputs[4].stdout.splitlines()
-    assert len(lines) == 24 * len(words) + 1  # and the noise
-    assert {line.split("\t")[1] for line in lines} <= set(expected)
+    assert len(lines) == 48 + 1  # and the noise
+    assert {line.split("\t")[1] for line in lines} <= set(trained.record["classes"])
 
 
 @pytest.mark.skipif("pico" not in installed(), reason="not installed")
@@ -87,21 +85,21 @@ def test_from_text(place):
     assert outputs[0].stdout.startswith("mywords: 2 keywords by 3 voices, 10 other texts, clips of ")
     (trained,) = list_runs(place / "runs")
     assert trained.record["classes"] == ["lights off", "lights on", "unknown", "silence"]
-    assert trained.record["corpus"]["n_clips"] == {"train": 8, "validation": 7, "test": 7}
+    assert trained.record["corpus"]["n_clips"] == {"train": 7, "validation": 7, "test": 7}
     assert outputs[4].stdout.startswith("x.wav\t")
     again = run(FROM_TEXT[0])
     assert again.stdout == outputs[0].stdout
     assert "speak" not in again.stderr
 
 
-@pytest.mark.skipif(not set(installed()) >= {"pico"}, reason="not installed")
+@pytest.mark.skipif("pico" not in installed(), reason="not installed")
 def test_the_last_lines_of_synthesize_are_the_commands_that_follow(place):
     done = CliRunner().invoke(app, ["synthesize", "turn the radio on", *QUICK["synthesize"], "--out", "phrase"])
     featurize, train = done.stderr.splitlines()[-2:]
     assert re.fullmatch(r"next: kwspot featurize own_words --data phrase -o front_end\.clip_ms=1[57]\d0", featurize)
     assert train == featurize.replace("next:", "then:").replace("featurize", "train")
-    done = CliRunner().invoke(app, ["synthesize", "go", "abracadabrax", *QUICK["synthesize"], "--out", "word"])
-    assert "not in the dictionary: abracadabrax; nothing that sounds alike, only other words\n" in done.stderr
+    done = CliRunner().invoke(app, ["synthesize", "go", "zurg", *QUICK["synthesize"], "--out", "word"])
+    assert "not in the dictionary: zurg; nothing that sounds alike, only other words\n" in done.stderr
     assert done.stderr.endswith("then: kwspot train own_words --data word\n")
 
 
