@@ -284,7 +284,7 @@ def test_compare_refuses_what_a_view_has_not(runs):
     for given in (["--csv"], ["--latex"], ["--versus", "lstm"], ["--sort", "model"]):
         done = kwspot("compare", "--show", "robustness", *given, "--runs", runs, code=2)
         assert f"{given[0]}: not with --show robustness" in done.stderr
-    assert set(VIEWS) == {"robustness"}
+    assert set(VIEWS) == {"robustness", "false-alarms"}
 
 
 def test_a_line_and_the_card_name_what_matters_most(tmp_path):
