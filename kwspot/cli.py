@@ -21,6 +21,7 @@ from kwspot.commands.eval import eval_
 from kwspot.commands.experiments import experiments
 from kwspot.commands.export import export
 from kwspot.commands.featurize import featurize
+from kwspot.commands.listen import listen
 from kwspot.commands.models import models
 from kwspot.commands.predict import predict
 from kwspot.commands.runs import runs
@@ -93,8 +94,8 @@ def root(
 
 
 COMMANDS = (
-    download, synthesize, featurize, train, sweep, eval_, compare, predict, spot, ui, models, export, experiments,
-    tensorboard, doctor,
+    download, synthesize, featurize, train, sweep, eval_, compare, predict, spot, listen, ui, models, export,
+    experiments, tensorboard, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)

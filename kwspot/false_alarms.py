@@ -26,13 +26,13 @@ from kwspot.audio import Waveform
 from kwspot.batches import resolve_task
 from kwspot.cache import open_cache
 from kwspot.corpus import VALIDATION
-from kwspot.detection import DetectionSettings, Detector, Event, Smoother
+from kwspot.detection import DetectionSettings, Event, Smoother
 from kwspot.errors import MissingError
 from kwspot.experiment import load_settings
 from kwspot.files import write_json
 from kwspot.runs import MODEL, STREAM, STREAMED, WINDOWS, Run
 from kwspot.spotter import Spotter, Stream, Windows
-from kwspot.spotting import Ear, detection_settings, posteriors_of
+from kwspot.spotting import Ear, detection_settings, detector_of, posteriors_of
 
 TOLERANCE_S = 0.25
 THRESHOLDS = [round(0.01 * i, 2) for i in range(20, 80)] + [round(0.002 * i, 3) for i in range(400, 500)]
@@ -96,9 +96,7 @@ class Trial:
 
     def outcome(self, smoothed: NDArray[Any], settings: DetectionSettings) -> Outcome:
         """Say what comes of one threshold."""
-        rate = self.ear.sample_rate
-        step_s, clip_s = self.ear.step_length / rate, self.ear.clip_length / rate
-        detector = Detector(self.ear.labels, settings, step_s=step_s, clip_s=clip_s)
+        detector = detector_of(self.ear, settings)
         return match([*detector.feed(smoothed), *detector.finish()], self.assembly.spoken, self.keywords)
 
     def point(self, smoothed: NDArray[Any], settings: DetectionSettings) -> list[float]:

@@ -4,8 +4,10 @@ Memory does not grow with the length. Channels are mixed down and other rates re
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-import sys
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import BinaryIO
 
 import numpy as np
@@ -24,9 +26,11 @@ from kwspot.audio import (
     require_rate,
 )
 from kwspot.errors import KwspotError
-from kwspot.sources import expand
+from kwspot.sources import STANDARD_INPUT, expand
 
 BLOCK_S = 1.0
+SHORT_BLOCK_S = 0.1  # for sound that is heard while it comes
+AHEAD = 4  # blocks
 
 
 def long_sounds(
@@ -36,6 +40,9 @@ def long_sounds(
     for name in names:
         if Path(name) == STDIN:
             yield name, standard_input(sample_rate, raw_rate)
+            continue
+        if Path(name).is_fifo():  # `<(sox …)`
+            yield name, ahead(fifo_blocks(Path(name), sample_rate))
             continue
         for source in expand([name]):
             if isinstance(source.file, Path):
@@ -49,8 +56,8 @@ def long_sounds(
 def standard_input(sample_rate: int, raw_rate: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
     """Yield what comes on standard input: a sound with its header, or raw samples at `raw_rate` Hz."""
     if raw_rate is None:
-        return pipe_blocks(sys.stdin.fileno(), sample_rate, block_s)
-    return raw_blocks(sys.stdin.buffer, raw_rate, sample_rate, block_s)
+        return ahead(pipe_blocks(STANDARD_INPUT, sample_rate, block_s))
+    return ahead(raw_blocks(open(STANDARD_INPUT, "rb", closefd=False), raw_rate, sample_rate, block_s))
 
 
 def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
@@ -61,6 +68,12 @@ def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Itera
 def pipe_blocks(descriptor: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
     """Yield the sound that comes through a pipe with its header, as it comes: WAV, OGG or MP3."""
     return resampled(_decoded(STDIN, descriptor, block_s), sample_rate)
+
+
+def fifo_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound that comes through a pipe with a name."""
+    with path.open("rb") as pipe:
+        yield from resampled(_decoded(path, pipe.fileno(), block_s), sample_rate)
 
 
 def raw_blocks(stream: BinaryIO, raw_rate: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
@@ -110,7 +123,39 @@ def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[
                 yield mono(path, samples, file.samplerate).waveform, file.samplerate
     except soundfile.SoundFileError as error:
         text = str(getattr(error, "error_string", error)).strip().rstrip(".")
-        hint = "; through a pipe comes WAV, OGG or MP3, not FLAC" if path == STDIN else ""
+        hint = "; through a pipe comes WAV, OGG or MP3, not FLAC" if isinstance(source, int) else ""
         raise AudioError(path, f"no readable audio ({text}){hint}") from error
     if not n_read:
         raise AudioError(path, "holds no samples")
+
+
+def ahead(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Read blocks in a thread, a few ahead: Ctrl-C ends a wait for a silent pipe, which the decoder would not hear."""
+    waiting: Queue[Waveform | BaseException | None] = Queue(AHEAD)
+    stopped = Event()
+
+    def put(item: Waveform | BaseException | None) -> None:
+        placed = False
+        while not placed and not stopped.is_set():
+            with suppress(Full):
+                waiting.put(item, timeout=0.1)
+                placed = True
+
+    def read() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # raised again where the blocks are taken
+            put(error)
+
+    Thread(target=read, daemon=True).start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()

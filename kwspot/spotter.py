@@ -24,6 +24,7 @@ from kwspot.labels import UNKNOWN
 
 SCHEMA = 1
 AT_ONCE = 32  # windows
+REMEMBERED_S = 0.3  # by which a stream hears a word longer than a clip; on validation recordings, as a median
 NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 
@@ -126,6 +127,7 @@ class Windows:
         self.name, self.metadata = spotter.name, spotter.metadata
         self.labels, self.sample_rate, self.clip_length = spotter.labels, spotter.sample_rate, spotter.clip_length
         self.step_length = max(1, round(spotter.sample_rate * step_ms / 1000))
+        self.span_length, self.lead_length = self.clip_length, 0
         self._spotter = spotter
         self.reset()
 
@@ -161,7 +163,8 @@ class Stream:
         self.sample_rate = int(self.metadata["sample_rate"])
         self.clip_length = int(self.metadata["clip_length"])
         self.step_length = int(self.metadata["step_length"])
-        self._lead = int(self.metadata["lead_length"])  # samples that stand before the first step
+        self.lead_length = int(self.metadata["lead_length"])  # samples that stand before the first step
+        self.span_length = self.clip_length + round(REMEMBERED_S * self.sample_rate)
         self._n_state = int(self.session.get_inputs()[1].shape[1])
         self.reset()
 
@@ -173,10 +176,10 @@ class Stream:
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
         waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
-        if self._state is None and len(waiting) >= self._lead:
+        if self._state is None and len(waiting) >= self.lead_length:
             self._state = np.zeros((1, self._n_state), np.float32)
-            self._state[0, : self._lead] = waiting[: self._lead]
-            waiting = waiting[self._lead :]
+            self._state[0, : self.lead_length] = waiting[: self.lead_length]
+            waiting = waiting[self.lead_length :]
         whole = len(waiting) // self.step_length * self.step_length if self._state is not None else 0
         self._waiting = waiting[whole:]
         if not whole:

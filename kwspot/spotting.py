@@ -3,7 +3,7 @@
     blocks (n,) float32 at the model's rate -> posteriors (k, n_classes) -> smoothed -> Event…
 
 The model is either a clip model that looks at every window anew (spotter.Windows), or a stream that carries a state
-(spotter.Stream). With both, a row is about the clip's length of sound that ends with it.
+(spotter.Stream). With both, a row is about a second of sound that ends with it: `span_length`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,8 +29,9 @@ class Ear(Protocol):
     metadata: dict[str, Any]
     labels: tuple[str, ...]
     sample_rate: int  # Hz
-    clip_length: int  # samples a row is about
+    span_length: int  # samples before its end that a row is about
     step_length: int  # samples from a row to the next
+    lead_length: int  # samples before the first row's step
 
     def reset(self) -> None:
         """Forget everything heard."""
@@ -64,14 +65,20 @@ def detection_settings(metadata: Mapping[str, Any], **changes: float | None) -> 
     return replace(settings, **{name: value for name, value in changes.items() if value is not None})
 
 
+def detector_of(ear: Ear, settings: DetectionSettings) -> Detector:
+    """Make a detector for the rows of a model."""
+    step_s, span_s, lead_s = (n / ear.sample_rate for n in (ear.step_length, ear.span_length, ear.lead_length))
+    return Detector(ear.labels, settings, step_s=step_s, span_s=span_s, lead_s=lead_s)
+
+
 class Spotting:
     """One sound on its way through a model: `feed` it, then `finish`; both return events."""
 
     def __init__(self, ear: Ear, settings: DetectionSettings) -> None:
         self.ear = ear
-        self.step_s, self.clip_s = ear.step_length / ear.sample_rate, ear.clip_length / ear.sample_rate
+        self.step_s = ear.step_length / ear.sample_rate
         self._smoother = Smoother(settings.smoothing_ms, self.step_s)
-        self._detector = Detector(ear.labels, settings, step_s=self.step_s, clip_s=self.clip_s)
+        self._detector = detector_of(ear, settings)
         self._n_samples = 0
         ear.reset()
 
@@ -97,7 +104,7 @@ class Spotting:
     def finish(self) -> list[Event]:
         """End the sound: silence follows until the last word has left the window."""
         seconds = self._n_samples / self.ear.sample_rate
-        events = [*self.feed(np.zeros(self.ear.clip_length, np.float32)), *self._detector.finish()]
+        events = [*self.feed(np.zeros(self.ear.span_length, np.float32)), *self._detector.finish()]
         return [Event(e.word, min(e.start_s, seconds), min(e.end_s, seconds), e.posterior) for e in events]
 
 

@@ -11,13 +11,12 @@ ORDER = """
     errors files labels settings config runs audio archive install fetch download corpus voices acoustics negatives
     synthetic features cache shards featurize frames batches augment waveforms degradations conditions metrics
     models.cells models.recurrent models.published models models.cost reproducibility parallel evaluation optimization
-    tracing training experiment sweep catalog detection spotter sources prediction soundstream spotting
+    tracing training experiment sweep catalog detection spotter sources prediction soundstream microphone spotting
     operators graph export streaming assembly false_alarms compare paired blocks tables plots robustness_report report
     robustness det views live webui doctor
     commands commands.console commands.options commands.download commands.synthesize commands.featurize
-    commands.train
-    commands.sweep commands.eval commands.compare commands.predict commands.spot commands.models
-    commands.export commands.experiments commands.runs commands.tensorboard commands.ui commands.doctor
+    commands.train commands.sweep commands.eval commands.compare commands.predict commands.spot commands.listen
+    commands.models commands.export commands.experiments commands.runs commands.tensorboard commands.ui commands.doctor
     cli __main__
 """.split()  # noqa: SIM905
 
@@ -60,9 +59,9 @@ def test_file_holds_one_idea(name):
     assert len(FILES[name].read_text("utf-8").splitlines()) <= 350
 
 
-def test_torchaudio_is_imported_in_one_module():
-    importers = {name for name, path in FILES.items() if "torchaudio" in all_imports(path)}
-    assert importers == {"features"}
+@pytest.mark.parametrize(("library", "module"), [("torchaudio", "features"), ("sounddevice", "microphone")])
+def test_is_imported_in_one_module(library, module):
+    assert {name for name, path in FILES.items() if library in all_imports(path)} == {module}
 
 
 def all_imports(path):

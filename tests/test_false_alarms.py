@@ -74,7 +74,7 @@ class FakeEar:
 
     name, metadata = "fake", {}
     labels = ("yes", "no", "unknown", "silence")
-    sample_rate, clip_length, step_length = 1000, 1000, 100
+    sample_rate, clip_length, step_length, span_length, lead_length = 1000, 1000, 100, 1000, 0
 
 
 def trial(*peaks, seconds=36):

@@ -86,6 +86,9 @@ Streaming = Annotated[
     bool,
     typer.Option("--stream", help="Carry the model's state on (model.stream.onnx) instead of looking at windows."),
 ]
+RawRate = Annotated[
+    int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change a setting, e.g. -o train.epochs=3."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
+from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RawRate, RunsDir
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def predict(
         float, typer.Option(min=0, max=1, help="A word with a lower posterior is said to be 'unknown'.")
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    raw_rate: Annotated[
-        int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
-    ] = None,
+    raw_rate: RawRate = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file without a result.")] = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,

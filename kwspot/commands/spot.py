@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, ModelName, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
+from kwspot.commands.options import RUNS, ModelName, RawRate, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def spot(
     stream: Streaming = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a keyword.")] = False,
     labels: Annotated[bool, typer.Option("--labels", help="Print a label track for Audacity, of one sound.")] = False,
-    raw_rate: Annotated[
-        int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
-    ] = None,
+    raw_rate: RawRate = None,
     runs: RunsDir = RUNS,
 ) -> None:
     """Find the keywords in long recordings: when each begins and ends, and its posterior.

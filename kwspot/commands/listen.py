@@ -1,0 +1,158 @@
+"""`kwspot listen`."""
+
+from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import RUNS, ModelName, RawRate, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
+from kwspot.commands.spot import EventLines
+from kwspot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kwspot.audio import Waveform
+    from kwspot.detection import Event
+
+
+def listen(
+    source: Annotated[
+        str | None, typer.Argument(metavar="-", help="- for standard input; the microphone without.")
+    ] = None,
+    model: ModelName = None,
+    threshold: Threshold = None,
+    smoothing_ms: SmoothingMs = None,
+    refractory_ms: RefractoryMs = None,
+    stream: Streaming = False,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME|NUMBER", help="Input device. Default: the system's.")
+    ] = None,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the input devices, and end.")] = False,
+    command: Annotated[
+        str | None, typer.Option("--exec", metavar="CMD", help="Have a shell run this at every keyword.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a keyword.")] = False,
+    raw_rate: RawRate = None,
+    runs: RunsDir = RUNS,
+) -> None:
+    r"""Listen to the microphone, and print every keyword as soon as it is spoken.
+
+    One line a keyword: start and end in seconds since the start, word,
+    posterior; tab-separated in a pipe. Ctrl-C ends it.
+    Needs: pip install 'kwspot\[mic]' (not for - , standard input).
+
+    --exec finds the keyword in $KWSPOT_WORD, $KWSPOT_START_S, $KWSPOT_END_S
+    and $KWSPOT_POSTERIOR; nobody waits for it, and what it prints goes to
+    stderr.
+
+    Examples:
+
+      kwspot listen
+
+      kwspot listen --threshold 0.9 --exec 'notify-send "$KWSPOT_WORD"'
+
+      kwspot listen --device 2 --json | jq --unbuffered .word
+
+      arecord -f S16_LE -r 16000 -t raw | kwspot listen - --raw-rate 16000
+    """
+    if list_devices:
+        show_devices()
+        return
+    if source not in (None, "-"):
+        raise ConfigError(f"{source}: listen hears the microphone, or - ; 'kwspot spot' takes files")
+    if source is None and raw_rate is not None:
+        raise ConfigError("--raw-rate is about standard input: kwspot listen - --raw-rate HZ")
+    if source is not None and device is not None:
+        raise ConfigError("standard input and --device are two things to listen to; give one")
+    from kwspot.spotting import detection_settings, open_ear, spot
+
+    ear = open_ear(model, runs, streaming=stream)
+    settings = detection_settings(
+        ear.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
+    )
+    from kwspot.detection import keywords_of
+
+    blocks, name = standard_input(ear.sample_rate, raw_rate) if source else microphone(ear.sample_rate, device)
+    console.note(f"listening to {name} with {ear.name}: {' '.join(keywords_of(ear.labels))}")
+    lines, reactions = EventLines(ear.name, "json" if as_json else "columns"), Reactions(command)
+    for event in spot(ear, reactions.checked(blocks), settings):
+        lines.event(None, event)
+        reactions.start(event)
+    reactions.wait()
+
+
+def standard_input(sample_rate: int, raw_rate: int | None) -> tuple[Iterator["Waveform"], str]:
+    """Return the blocks of standard input, short ones, and its name."""
+    from kwspot.soundstream import SHORT_BLOCK_S
+    from kwspot.soundstream import standard_input as blocks
+
+    return blocks(sample_rate, raw_rate, SHORT_BLOCK_S), "standard input"
+
+
+def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:
+    """Return the blocks of a microphone and its name; that samples were lost is said once."""
+    from kwspot.microphone import find_device, microphone_blocks
+
+    device, said = find_device(wanted), False
+
+    def lost() -> None:
+        nonlocal said
+        if not said:
+            said = True
+            console.note("samples were lost: this machine is too busy; words may be missed, and times run slow")
+
+    name = f"microphone {device.number} ({device.name}, {device.sample_rate} Hz)"
+    return microphone_blocks(device, sample_rate, lost), name
+
+
+def show_devices() -> None:
+    """Print a line an input device: number, name, system, rate; the default one with a star."""
+    from kwspot.microphone import list_devices
+
+    for device in list_devices():
+        star = "*" if device.is_default else " "
+        cells = [f"{device.number:2}", device.name, device.system, f"{device.sample_rate} Hz"]
+        console.say(f"{star} {'  '.join(cells)}" if sys.stdout.isatty() else "\t".join([*cells, star]).strip())
+
+
+class Reactions:
+    """Runs a command at every event without waiting for it; one that fails is a line on stderr."""
+
+    def __init__(self, command: str | None) -> None:
+        self.command = command
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def start(self, event: "Event") -> None:
+        """Start the command; the event reaches it through the environment, never as text of the shell."""
+        if self.command is None:
+            return
+        told = {"WORD": event.word, "START_S": f"{event.start_s:.3f}", "END_S": f"{event.end_s:.3f}"}
+        told |= {"POSTERIOR": f"{event.posterior:.6f}"}
+        environment = os.environ | {f"KWSPOT_{key}": value for key, value in told.items()}
+        process = subprocess.Popen(
+            self.command, shell=True, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
+        )
+        self._running.append((event.word, process))
+
+    def checked(self, blocks: Iterator["Waveform"]) -> Iterator["Waveform"]:
+        """Look after the commands between blocks."""
+        for block in blocks:
+            self._running = [pair for pair in self._running if not self._ended(*pair)]
+            yield block
+
+    def wait(self) -> None:
+        """Wait for what still runs."""
+        for word, process in self._running:
+            process.wait()
+            self._ended(word, process)
+        self._running = []
+
+    def _ended(self, word: str, process: "subprocess.Popen[bytes]") -> bool:
+        code = process.poll()
+        if code:
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            console.error(f"--exec: the command for '{word}' ended with {how}")
+        return code is not None
