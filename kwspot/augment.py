@@ -29,9 +29,9 @@ from kwspot.settings import AugmentSettings, FrontEnd
 Streams = Callable[[str], Generator]  # by purpose
 
 DB = math.log(10) / 10  # nats of power in a decibel
-BABBLE_SHARE = 0.4  # of the noisy clips
+BABBLE_SHARE = 0.3  # of the noisy clips
 RECORDED_SHARE = 0.5  # of those without babble, where the corpus has recordings of noise; the others are coloured
-BABBLERS = 6
+BABBLERS = 3
 SHIFT_S = 0.2  # of a keyword heard between other words, at most: it stays whole
 CUT_SHIFT_S = (0.55, 0.8)  # of a keyword of which only a piece is left, and it is none any more
 CUT_SHARE = 0.12  # of the keywords heard between other words
