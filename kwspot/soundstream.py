@@ -16,6 +16,8 @@ import soundfile
 
 from kwspot.audio import (
     STDIN,
+    STREAMED,
+    WHOLE,
     AudioError,
     Waveform,
     check_readable,
@@ -31,6 +33,7 @@ from kwspot.sources import STANDARD_INPUT, expand
 BLOCK_S = 1.0
 SHORT_BLOCK_S = 0.1  # for sound that is heard while it comes
 AHEAD = 4  # blocks
+MOST_BYTES = 8  # of a sample
 
 
 def long_sounds(
@@ -109,14 +112,23 @@ def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
     yield decoded.waveform, decoded.sample_rate
 
 
+class Forwards(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound that is only read on: soundfile would seek after every read, which fails for an MP3 in a pipe."""
+
+    def seekable(self) -> bool:
+        """Say that it is not."""
+        return False
+
+
 def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[tuple[Waveform, int]]:
     n_read = 0
     if isinstance(source, (str, bytes)):
         check_readable(path)
     try:
-        with soundfile.SoundFile(source, closefd=False) as file:
+        with Forwards(source, closefd=False) as file:
             require_rate(path, file.samplerate)
             check_whole(path, file.extra_info)
+            promised, n_channels = file.frames, file.channels
             size = max(1, round(file.samplerate * block_s))
             while len(samples := file.read(size, dtype="float32", always_2d=True)):
                 n_read += len(samples)
@@ -127,6 +139,8 @@ def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[
         raise AudioError(path, f"no readable audio ({text}){hint}") from error
     if not n_read:
         raise AudioError(path, "holds no samples")
+    if n_read < WHOLE * promised and promised * n_channels < STREAMED // MOST_BYTES:
+        raise AudioError(path, f"cut off: {n_read:,} of {promised:,} samples")
 
 
 def ahead(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
