@@ -112,7 +112,7 @@ def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
     yield decoded.waveform, decoded.sample_rate
 
 
-class Forwards(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+class Forwards(soundfile.SoundFile):
     """A sound that is only read on: soundfile would seek after every read, which fails for an MP3 in a pipe."""
 
     def seekable(self) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kwspot.audio import Waveform
 from kwspot.catalog import find_model
 from kwspot.detection import DetectionSettings, Detector, Event, Smoother
+from kwspot.errors import MissingError
 from kwspot.spotter import Spotter, Stream, Windows
 
 STREAM_SUFFIX = ".stream.onnx"
@@ -50,7 +51,10 @@ def open_ear(model: str | None, runs_dir: Path, *, streaming: bool = False, thre
     if found.path.name.endswith(STREAM_SUFFIX):
         return Stream(found.path, name=found.name)
     if streaming:
-        return Stream(found.path.with_suffix(STREAM_SUFFIX), name=found.name)
+        path = found.path.with_suffix(STREAM_SUFFIX)
+        if not path.is_file():
+            raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
+        return Stream(path, name=found.name)
     return Windows(Spotter(found.path, name=found.name, threads=threads))
 
 

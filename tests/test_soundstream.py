@@ -38,7 +38,7 @@ def piped(content, read):
     out, into = os.pipe()
 
     def write():
-        with open(into, "wb") as pipe:
+        with os.fdopen(into, "wb") as pipe:
             for i in range(0, len(content), 10_000):
                 pipe.write(content[i : i + 10_000])
                 pipe.flush()

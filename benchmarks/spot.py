@@ -1,0 +1,121 @@
+"""What long sound costs: speed on one core, peak memory, and whether an hour is its overlapping minutes.
+
+    python benchmarks/spot.py [--minutes 10 60] [--stream model.stream.onnx] [--step-ms 40]
+
+A recording of words by a synthesiser (`pip install 'kwspot[synth]'`) with pauses, as FLAC at 48 kHz in stereo, goes
+through a process of its own, on one thread. Speed is seconds of sound per second of the process's CPU time, so that
+others at work on the machine hardly matter; importing and opening the model is not counted. Memory is the peak of the
+process; read the ratio of long to short.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import soundfile
+
+from kwspot.audio import resample
+from kwspot.voices import ENGINES, Engine, Utterance, installed
+
+RATE = 48_000  # Hz, of the file
+WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "seven")
+PAUSE_S = (0.6, 6.0)
+OVERLAP_S = 10.0
+CHILD = "--child"
+
+
+def write_recording(path: Path, seconds: float) -> None:
+    """Write words with pauses between them, in faint noise."""
+    random = np.random.default_rng(0)
+    name = next(name for name in ENGINES if name in installed())
+    with Engine(name) as engine:
+        spoken = [engine.speak(Utterance(word, ENGINES[name].accents[0])) for word in WORDS]
+    words = [resample(np.asarray(waveform, np.float32), rate, RATE) for waveform, rate in spoken]
+    with soundfile.SoundFile(path, "w", RATE, 2) as file:
+        while file.frames < seconds * RATE:
+            word = words[random.integers(len(words))]
+            mono = np.concatenate([word, np.zeros(round(RATE * random.uniform(*PAUSE_S)), np.float32)])
+            file.write(np.stack([mono, mono], axis=1) + random.normal(0, 1e-3, (len(mono), 2)).astype(np.float32))
+
+
+def child(path: Path, model: str | None, step_ms: float) -> None:
+    """Spot a recording and print what it took, as JSON."""
+    import resource
+
+    from kwspot.detection import DetectionSettings
+    from kwspot.soundstream import file_blocks
+    from kwspot.spotter import Spotter, Stream, Windows
+    from kwspot.spotting import Ear, spot
+
+    ear: Ear = Stream(model) if model else Windows(Spotter.load(threads=1), step_ms=step_ms)
+    ear.feed(np.zeros(ear.sample_rate, np.float32))
+    cpu, wall = time.process_time(), time.perf_counter()
+    events = [
+        (event.word, round((event.start_s + event.end_s) / 2, 3))
+        for event in spot(ear, file_blocks(path, ear.sample_rate), DetectionSettings())
+    ]
+    took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "events": events}
+    print(json.dumps({**took, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+
+
+def measured(path: Path, model: str | None, step_ms: float) -> dict:
+    """Run `child` in a process of its own."""
+    command = [sys.executable, __file__, CHILD, str(path), model or "", str(step_ms)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def in_minutes(path: Path, model: str | None, step_ms: float, folder: Path) -> list[tuple[str, float]]:
+    """Spot every minute by itself with 10 s before and after, and keep what lies in the minute."""
+    found = []
+    with soundfile.SoundFile(path) as file:
+        for start in range(0, round(file.frames / RATE), 60):
+            first = max(0.0, start - OVERLAP_S)
+            file.seek(round(first * RATE))
+            part = file.read(round((start + 60 + OVERLAP_S - first) * RATE), dtype="int16")
+            soundfile.write(folder / "part.wav", part, RATE)
+            events = measured(folder / "part.wav", model, step_ms)["events"]
+            found += [(word, at + first) for word, at in events if start <= at + first < start + 60]
+    return found
+
+
+def main() -> None:
+    """Print a line a length, for windows and for a stream."""
+    if sys.argv[1:2] == [CHILD]:
+        child(Path(sys.argv[2]), sys.argv[3] or None, float(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[10, 60])
+    parser.add_argument("--stream", help="a .stream.onnx, to measure too")
+    parser.add_argument("--step-ms", type=float, default=40, help="of windows")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for model in [None, options.stream] if options.stream else [None]:
+            peaks = []
+            for minutes in options.minutes:
+                path = folder / f"{minutes}.flac"
+                if not path.exists():
+                    write_recording(path, 60 * minutes)
+                took = measured(path, model, options.step_ms)
+                seconds = soundfile.info(path).duration
+                peaks.append(took["peak_kb"])
+                parts = in_minutes(path, model, options.step_ms, folder)
+                whole = [tuple(event) for event in took["events"]]
+                same = [a for a, _ in whole] == [a for a, _ in parts]
+                apart = max((abs(a - b) for (_, a), (_, b) in zip(whole, parts, strict=False)), default=0)
+                print(
+                    f"{'stream' if model else 'windows':8} {minutes:4g} min: {seconds / took['cpu_s']:6.0f} x real time "
+                    f"on one core, peak {peaks[-1] / 1024:5.0f} MB ({peaks[-1] / peaks[0]:.2f} of the first); "
+                    f"{len(whole)} events, {'the same' if same else f'but {len(parts)}'} by minutes, "
+                    f"at most {apart:.2f} s apart",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
