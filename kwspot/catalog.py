@@ -11,7 +11,8 @@ from kwspot.errors import MissingError
 from kwspot.runs import MODEL, best_run, list_runs
 
 FOLDER = Path(__file__).parent / "bundled"
-DEFAULT = "keywords10"
+DEFAULT = "keywords10"  # for clips
+DEFAULT_LONG = "keywords10_long"  # for long sound
 SUFFIX = ".onnx"
 
 
@@ -40,8 +41,8 @@ def run_models(runs_dir: Path) -> list[ModelFile]:
     return [ModelFile(run.id, run.path / MODEL) for run in list_runs(runs_dir) if (run.path / MODEL).is_file()]
 
 
-def find_model(name: str | None = None, runs_dir: Path | None = None) -> ModelFile:
-    """Find a model: a file, a bundled model, a run, or the best run of an experiment; by default the bundled one.
+def find_model(name: str | None = None, runs_dir: Path | None = None, default: str = DEFAULT) -> ModelFile:
+    """Find a model: a file, a bundled model, a run, or the best run of an experiment; without a name the default.
 
     MissingError says what there is.
     """
@@ -49,7 +50,7 @@ def find_model(name: str | None = None, runs_dir: Path | None = None) -> ModelFi
     if name is None or name in bundled:
         if not bundled:
             raise MissingError(f"{FOLDER}: no model; install kwspot again, or name a run or a file")
-        return bundled[name or DEFAULT]
+        return bundled[name or default]
     if name.endswith(SUFFIX) or Path(name).is_file():
         return ModelFile(name, Path(name))
     try:

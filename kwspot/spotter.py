@@ -66,7 +66,7 @@ class Spotter:
     def load(
         cls, model: str | Path | None = None, *, runs_dir: str | Path | None = None, threads: int = 0
     ) -> "Spotter":
-        """Open a model by what `kwspot models` calls it, or a file; without a name the bundled one.
+        """Open a model by what `kwspot models` calls it, or a file; without a name the bundled one for clips.
 
         `threads` 0 takes all cores. No such model: MissingError; no model of kwspot: IntegrityError.
         """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.audio import Waveform
-from kwspot.catalog import find_model
+from kwspot.catalog import DEFAULT_LONG, find_model
 from kwspot.detection import DetectionSettings, Detector, Event, Smoother
 from kwspot.errors import MissingError
 from kwspot.spotter import Spotter, Stream, Windows
@@ -47,7 +47,7 @@ def open_ear(model: str | None, runs_dir: Path, *, streaming: bool = False, thre
     A stream file carries its state on; `streaming` takes the one beside a model for whole clips. MissingError
     without a file.
     """
-    found = find_model(model, runs_dir)
+    found = find_model(model, runs_dir, DEFAULT_LONG)
     if found.path.name.endswith(STREAM_SUFFIX):
         return Stream(found.path, name=found.name)
     if streaming:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kwspot import tables
 from kwspot.audio import LONGEST_S, AudioError, Decoded, Waveform, loudest, read_waveform, resample
-from kwspot.catalog import bundled_models, find_model, run_models
+from kwspot.catalog import DEFAULT_LONG, bundled_models, find_model, run_models
 from kwspot.compare import choose_runs, sort_rows, table_rows
 from kwspot.detection import DetectionSettings
 from kwspot.errors import KwspotError, MissingError, MissingPartError
@@ -76,7 +76,7 @@ class Page:
 
 def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
     """Build the page. `model` is chosen at first; MissingError if there is no such model."""
-    chosen = find_model(model, runs_dir).name
+    chosen = find_model(model, runs_dir, DEFAULT_LONG).name  # the one that can listen live
 
     def names() -> list[str]:
         known = [found.name for found in [*bundled_models(), *run_models(runs_dir)]]

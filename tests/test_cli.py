@@ -96,7 +96,7 @@ def test_version():
         (["predict", "x.wav", "--model", "lstm.onnx"], 3, "lstm.onnx: no such model; 'kwspot models' lists"),
         (["predict", "--random", "--data", "nowhere"], 3, "nowhere: no such folder"),
         (["predict", "--random"], 3, "data: no clips"),
-        (["models", "nothing"], 3, "bundled models: keywords10"),
+        (["models", "nothing"], 3, "bundled models: keywords10, keywords10_long"),
         (["export", "lstm"], 3, "no such run"),
         (["export", "lstm", "--int8", "--stream"], 2, "ask for one at a time"),
         (["tensorboard"], 3, "no runs with events yet"),
@@ -215,7 +215,12 @@ def test_models_lists_bundled_ones_and_runs(project):
     run("train", "lstm", *overrides("train.epochs=1"), "-q")
     run("eval", "lstm")
     lines = run("models").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["model", "keywords10", next((project / "runs").iterdir()).name]
+    assert [line.split()[0] for line in lines] == [
+        "model",
+        "keywords10",
+        "keywords10_long",
+        next((project / "runs").iterdir()).name,
+    ]
     assert " – " not in lines[2]  # eval wrote the test accuracy into the file
     assert run("models", "keywords10").stdout.startswith("# keywords10")
     assert "left right up" in run("models", "lstm").stdout
@@ -224,7 +229,7 @@ def test_models_lists_bundled_ones_and_runs(project):
     (next((project / "runs").iterdir()) / "model.onnx").write_text("damaged")
     done = run("models")
     assert done.exit_code == 4
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["model", "keywords10"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["model", "keywords10", "keywords10_long"]
     assert "no model that onnxruntime can read" in done.stderr
 
 
@@ -236,9 +241,9 @@ def test_models_lists_bundled_ones_and_runs(project):
         ("eval l", {"lstm", "RUN"}),
         ("eval --runs nowhere l", set()),
         ("runs show ls", {"lstm", "RUN"}),
-        ("predict --model k", {"keywords10"}),
+        ("predict --model k", {"keywords10", "keywords10_long"}),
         ("predict --model l", {"RUN"}),
-        ("models k", {"keywords10"}),
+        ("models k", {"keywords10", "keywords10_long"}),
     ],
 )
 def test_shell_completion_knows_the_names(project, line, expected):

@@ -85,7 +85,7 @@ def test_an_event_is_said_while_the_pipe_is_open(said):
     wave, words = said
     with listening("-", "--raw-rate", str(RATE), "--json", stdin=subprocess.PIPE) as process:
         note = process.stderr.readline().decode()
-        assert note == "listening to standard input with keywords10: yes no up down left right on off stop go\n"
+        assert note == "listening to standard input with keywords10_long: yes no up down left right on off stop go\n"
         at = 0
         for word, _, end_s in words:
             until = round((end_s + 1.2) * RATE)
@@ -173,7 +173,7 @@ def test_nobody_waits_for_a_command(folder, said):
         (["--raw-rate", "16000"], 2, "--raw-rate is about standard input"),
         (["-", "--device", "0"], 2, "two things to listen to"),
         (["-", "--threshold", "2"], 2, "threshold: a posterior"),
-        (["-", "--model", "lstn"], 3, "bundled models: keywords10"),
+        (["-", "--model", "lstn"], 3, "bundled models: keywords10, keywords10_long"),
     ],
 )
 def test_error_is_one_line_with_its_code(folder, arguments, code, message):
@@ -235,7 +235,7 @@ def test_lost_samples_are_said_once_and_a_device_that_goes_away_is_a_line(folder
     assert done.exit_code == 1
     assert done.stdout == ""
     note, lost, gone = done.stderr.splitlines()
-    assert note.startswith("listening to microphone 1 (Desk, 48000 Hz) with keywords10: ")
+    assert note.startswith("listening to microphone 1 (Desk, 48000 Hz) with keywords10_long: ")
     assert lost.startswith("samples were lost")
     assert gone == "error: microphone 1 (Desk): Device unavailable [PaErrorCode -9985]"
 
@@ -274,7 +274,7 @@ def test_devices_are_listed(alsa):
 def test_words_spoken_into_a_microphone(alsa, said):
     with listening("--exec", "echo $KWSPOT_WORD >> heard") as process:
         note = process.stderr.readline().decode()
-        assert f"(default, {DEVICE_RATE} Hz) with keywords10: yes no" in note
+        assert f"(default, {DEVICE_RATE} Hz) with keywords10_long: yes no" in note
         for word, start_s, end_s in said[1]:
             start, end, heard, posterior = process.stdout.readline().decode().split("\t")
             assert heard == word

@@ -161,7 +161,7 @@ def visits(started, browser, address, folder, minutes):
     with chromium(started, write_sound(folder / "1.wav", minutes[1][0])) as another:
         first, second = visit(browser, address), visit(another, address)
         first.get_by_label("Model").click()
-        first.get_by_role("option", name="keywords10").click()
+        first.get_by_role("option", name="keywords10", exact=True).click()
         first.get_by_role("tab", name="Live").click()
         first.get_by_text("Not measured").wait_for()
         begun = time.monotonic()
@@ -278,7 +278,7 @@ def test_another_model_goes_on_listening_with_its_threshold(browser, address):
     page.get_by_text("Expected: ").wait_for()
     with page.expect_response("**/live/hear?**threshold=0.8") as answer:
         page.get_by_label("Model").click()
-        page.get_by_role("option", name="keywords10").click()
+        page.get_by_role("option", name="keywords10", exact=True).click()
     assert answer.value.ok
     page.get_by_text("Not measured").wait_for()
     assert page.get_by_role("alert").count() == 0

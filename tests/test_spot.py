@@ -63,7 +63,7 @@ def test_json_has_the_documented_keys(folder, said):
     assert [record["word"] for record in records] == words_of(said)
     for record in records:
         assert list(record) == ["schema", "path", "word", "posterior", "start_s", "end_s", "model"]
-        assert (record["schema"], record["path"], record["model"]) == (1, "long.wav", "keywords10")
+        assert (record["schema"], record["path"], record["model"]) == (1, "long.wav", "keywords10_long")
     check_times([(record["start_s"], record["end_s"]) for record in records], said)
 
 
@@ -95,7 +95,7 @@ def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--model", "lstn", "long.wav"], 3, "bundled models: keywords10"),
+        (["--model", "lstn", "long.wav"], 3, "bundled models: keywords10, keywords10_long"),
         (["--threshold", "2", "long.wav"], 2, "threshold: a posterior above 0 and at most 1 is needed, got 2"),
         (["--smoothing-ms", "inf", "long.wav"], 2, "smoothing_ms: 0 to 60000 is needed"),
         (["--stream", "long.wav"], 3, "no stream of this model"),

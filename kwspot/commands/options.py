@@ -67,7 +67,7 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Bundled model, run, experiment (its best run) or .onnx file. Default: the bundled one.",
+        help="Bundled model, run, experiment (its best run) or .onnx file. Default: a bundled one.",
         autocompletion=complete_model,
     ),
 ]
