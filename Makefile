@@ -37,6 +37,15 @@ $(VENV)/browser: | $(BIN)/python
 	  echo "No chromium: the tests of the page are skipped."
 	@touch $@
 
+# Those of `kwspot listen` need PortAudio; a microphone they bring along.
+$(VENV)/portaudio: | $(BIN)/python
+	@ldconfig -p 2>/dev/null | grep -q libportaudio || [ "$$(uname)" != Linux ] || { [ "$$(id -u)" = 0 ] && \
+	  command -v apt-get >/dev/null && echo "Installing PortAudio for the tests of the microphone." && \
+	  apt-get -qq update >/dev/null && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y libportaudio2 >/dev/null; } || \
+	  echo "No PortAudio: the tests of the microphone are skipped."
+	@touch $@
+
 demo: $(VENV)/demo-installed
 	@echo "== 1 of 6: a corpus of 35 words, spoken by two speech synthesisers"
 	$(BIN)/kwspot download --synthetic
@@ -64,7 +73,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint $(VENV)/browser
+test: lint $(VENV)/browser $(VENV)/portaudio
 	env -u KWSPOT_DATA -u KWSPOT_RUNS $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # tests/test_docs.py runs these and finds the documents as they are.

@@ -108,9 +108,10 @@ def main() -> None:
                 whole = [tuple(event) for event in took["events"]]
                 same = [a for a, _ in whole] == [a for a, _ in parts]
                 apart = max((abs(a - b) for (_, a), (_, b) in zip(whole, parts, strict=False)), default=0)
+                kind, speed = "stream" if model else "windows", seconds / took["cpu_s"]
                 print(
-                    f"{'stream' if model else 'windows':8} {minutes:4g} min: {seconds / took['cpu_s']:6.0f} x real time "
-                    f"on one core, peak {peaks[-1] / 1024:5.0f} MB ({peaks[-1] / peaks[0]:.2f} of the first); "
+                    f"{kind:8} {minutes:4g} min: {speed:.0f} x real time on one core, "
+                    f"peak {peaks[-1] / 1024:.0f} MB ({peaks[-1] / peaks[0]:.2f} of the first); "
                     f"{len(whole)} events, {'the same' if same else f'but {len(parts)}'} by minutes, "
                     f"at most {apart:.2f} s apart",
                     flush=True,

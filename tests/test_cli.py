@@ -277,7 +277,7 @@ def test_tensorboard_shows_the_runs(project):
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize("name", ["ui", "sweep"])
-def test_help_names_the_optional_part(name):
+@pytest.mark.parametrize(("name", "extra"), [("ui", "ui"), ("sweep", "sweep"), ("listen", "mic")])
+def test_help_names_the_optional_part(name, extra):
     """Square brackets are markup to rich, which drops what it does not know."""
-    assert f"pip install 'kwspot[{name}]'" in CliRunner().invoke(app, [name, "--help"]).stdout
+    assert f"pip install 'kwspot[{extra}]'" in CliRunner().invoke(app, [name, "--help"]).stdout

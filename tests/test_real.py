@@ -4,15 +4,20 @@ import os
 from pathlib import Path
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from kwspot import Spotter
 from kwspot.config import load_experiment
 from kwspot.corpus import TEST, read_corpus, which_split
+from kwspot.detection import DetectionSettings, keywords_of
 from kwspot.experiment import evaluate_run, run_experiment
 from kwspot.export import write_models
 from kwspot.featurize import featurize
 from kwspot.frames import check_frames, read_frames
+from kwspot.spotter import Windows
+from kwspot.spotting import spot
 from kwspot.streaming import compare_streaming
 
 pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
@@ -64,3 +69,25 @@ def test_bundled_model_knows_its_words():
     right = [spotter.predict_file(SPEECH / clip.name).word == clip.word for clip in clips]
     assert len(right) > 1000
     assert sum(right) / len(right) > 0.9
+
+
+def test_words_in_a_long_recording_are_spotted_once_and_where_they_are():
+    """Speakers of the test split, 100 keywords with half a second to a second and a half between the clips."""
+    ear, random = Windows(Spotter.load(threads=1)), np.random.default_rng(0)
+    clips = [clip for clip in read_corpus(SPEECH).clips if clip.split == TEST and clip.word in keywords_of(ear.labels)]
+    sound, said = [], []
+    for i in random.choice(len(clips), 100, replace=False):
+        clip, _ = soundfile.read(SPEECH / clips[i].name, dtype="float32")
+        pause = random.normal(0, 0.002, random.integers(8_000, 24_000)).astype(np.float32)
+        begin = (sum(map(len, sound)) + len(pause)) / ear.sample_rate
+        said.append((clips[i].word, begin, begin + len(clip) / ear.sample_rate))
+        sound += [pause, clip]
+    events = list(spot(ear, sound, DetectionSettings()))
+    found = {
+        i
+        for event in events
+        for i, (word, begin, end) in enumerate(said)
+        if word == event.word and begin < (event.start_s + event.end_s) / 2 < end
+    }
+    assert len(found) >= 85
+    assert len(events) - len(found) <= 5
