@@ -17,6 +17,7 @@ from kwspot.tables import align
 WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
 SPLIT = "test"
 LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
+RATES, MISSES = (0.1, 1, 10, 100), (1, 2, 5, 10, 20, 50, 100)  # that stand at the axes, an hour and per cent
 
 Record = Mapping[str, Any]
 
@@ -117,6 +118,8 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 def plot_det(records: Mapping[str, Record], path: Path) -> None:
     """Draw misses against false alarms per hour, a line for each way of listening and each model named."""
+    from matplotlib.ticker import NullFormatter
+
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         colours = iter(COLOURS * len(records))
         for name, record in records.items():
@@ -128,9 +131,12 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
                     axes.plot(rates, [100 * p[2] for p in points], color=colour, label=label)
                     _, rate, misses, _ = record[way]["at_threshold"]
                     axes.plot(max(rate, LEAST_RATE), 100 * misses, "o", color=colour)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        axes.set_yticks(MISSES, [f"{share:g}" for share in MISSES], minor=False)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("false alarms per hour (a dot: the threshold of validation)")
+        axes.set_ylim(top=100)
         axes.set_ylabel("keywords missed (%)")
         axes.set_title("Misses against false alarms in long audio")
         axes.legend()

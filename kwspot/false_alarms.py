@@ -38,7 +38,7 @@ TOLERANCE_S = 0.25
 THRESHOLDS = [round(0.01 * i, 2) for i in range(20, 80)] + [round(0.002 * i, 3) for i in range(400, 500)]
 COARSE = THRESHOLDS[::5]  # enough to choose the other settings by
 SMOOTHING_MS = (80.0, 160.0, 240.0, 320.0, 400.0)  # tried on validation
-REFRACTORY_MS = (200.0, 400.0)
+REFRACTORY_MS = (400.0, 800.0)
 WORST = 10  # sources of false alarms that are named
 
 
