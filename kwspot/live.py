@@ -154,8 +154,9 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     how_often = "more than " if above else "fewer than " if below else ""
     where = f"; measured on {hours:.2g} hours of validation" if hours else ""
     where += f" with noise at {spotting['snr_db']:g} dB" if where and "snr_db" in spotting else ""
+    shown = _figure(max(n_alarms, least))
     return (
-        f"Expected: **{how_many}{_figure(max(n_alarms, least))} false alarms an hour**, "
+        f"Expected: **{how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour**, "
         f"{how_often}{share:.1%} of the keywords missed{where}."
     )
 

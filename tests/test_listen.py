@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from threading import Timer
 import time
 
 import numpy as np
@@ -21,6 +22,7 @@ from kwspot.cli import app
 from sounds import RATE
 from speech import spoken
 
+MODEL = ("--model", "keywords10")  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
 DEVICE_RATE = 44_100  # Hz, what ALSA takes where the device has no rate of its own
 COMMAND = 'echo "$KWSPOT_WORD $KWSPOT_START_S $KWSPOT_END_S $KWSPOT_POSTERIOR" >> heard; exit 3'
@@ -63,12 +65,15 @@ def alsa(folder, monkeypatch, said):
 
 @contextmanager
 def listening(*arguments, **options):
-    """Start `kwspot listen`; it is gone afterwards, whatever happens."""
-    command = [*KWSPOT, "listen", *arguments]
+    """Start `kwspot listen`; it is gone afterwards, or after two minutes: who waits for a line then gets an empty one."""
+    command = [*KWSPOT, "listen", *MODEL, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        end = Timer(120, process.kill)
+        end.start()
         try:
             yield process
         finally:
+            end.cancel()
             process.kill()
 
 
@@ -77,7 +82,7 @@ def pcm(wave):
 
 
 def listen(*arguments):
-    return CliRunner().invoke(app, ["listen", *arguments])
+    return CliRunner().invoke(app, ["listen", *MODEL, *arguments])
 
 
 def test_an_event_is_said_while_the_pipe_is_open(said):
@@ -85,7 +90,7 @@ def test_an_event_is_said_while_the_pipe_is_open(said):
     wave, words = said
     with listening("-", "--raw-rate", str(RATE), "--json", stdin=subprocess.PIPE) as process:
         note = process.stderr.readline().decode()
-        assert note == "listening to standard input with keywords10_long: yes no up down left right on off stop go\n"
+        assert note == "listening to standard input with keywords10: yes no up down left right on off stop go\n"
         at = 0
         for word, _, end_s in words:
             until = round((end_s + 1.2) * RATE)
@@ -235,7 +240,7 @@ def test_lost_samples_are_said_once_and_a_device_that_goes_away_is_a_line(folder
     assert done.exit_code == 1
     assert done.stdout == ""
     note, lost, gone = done.stderr.splitlines()
-    assert note.startswith("listening to microphone 1 (Desk, 48000 Hz) with keywords10_long: ")
+    assert note.startswith("listening to microphone 1 (Desk, 48000 Hz) with keywords10: ")
     assert lost.startswith("samples were lost")
     assert gone == "error: microphone 1 (Desk): Device unavailable [PaErrorCode -9985]"
 
@@ -274,7 +279,7 @@ def test_devices_are_listed(alsa):
 def test_words_spoken_into_a_microphone(alsa, said):
     with listening("--exec", "echo $KWSPOT_WORD >> heard") as process:
         note = process.stderr.readline().decode()
-        assert f"(default, {DEVICE_RATE} Hz) with keywords10_long: yes no" in note
+        assert f"(default, {DEVICE_RATE} Hz) with keywords10: yes no" in note
         for word, start_s, end_s in said[1]:
             start, end, heard, posterior = process.stdout.readline().decode().split("\t")
             assert heard == word

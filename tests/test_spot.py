@@ -14,6 +14,7 @@ from kwspot.cli import app
 from sounds import RATE, tone, write_sound
 from speech import spoken
 
+MODEL = ("--model", "keywords10")  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
 
 
@@ -33,7 +34,7 @@ def folder(tmp_path, monkeypatch, said):
 
 
 def spot(*arguments):
-    return CliRunner().invoke(app, ["spot", *map(str, arguments)])
+    return CliRunner().invoke(app, ["spot", *MODEL, *map(str, arguments)])
 
 
 def words_of(said):
@@ -63,7 +64,7 @@ def test_json_has_the_documented_keys(folder, said):
     assert [record["word"] for record in records] == words_of(said)
     for record in records:
         assert list(record) == ["schema", "path", "word", "posterior", "start_s", "end_s", "model"]
-        assert (record["schema"], record["path"], record["model"]) == (1, "long.wav", "keywords10_long")
+        assert (record["schema"], record["path"], record["model"]) == (1, "long.wav", "keywords10")
     check_times([(record["start_s"], record["end_s"]) for record in records], said)
 
 
@@ -123,13 +124,13 @@ def test_sound_on_standard_input(folder, said, form):
     if form == "raw":
         content = soundfile.read(folder / "long.wav", dtype="int16")[0].astype("<i2").tobytes()
         arguments = ["-", "--raw-rate", str(RATE)]
-    done = subprocess.run([*KWSPOT, "spot", *arguments], input=content, capture_output=True, check=True)
+    done = subprocess.run([*KWSPOT, "spot", *MODEL, *arguments], input=content, capture_output=True, check=True)
     rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
     assert [(row[0], row[3]) for row in rows] == [("-", word) for word in words_of(said)]
 
 
 def test_closed_pipe_is_quiet(folder):
-    command = [*KWSPOT, "spot", *["long.wav"] * 4]
+    command = [*KWSPOT, "spot", *MODEL, *["long.wav"] * 4]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -139,7 +140,7 @@ def test_closed_pipe_is_quiet(folder):
 
 def test_columns_stand_below_each_other_on_a_terminal(folder, said):
     parent, child = pty.openpty()
-    with subprocess.Popen([*KWSPOT, "spot", "long.wav"], stdout=child):
+    with subprocess.Popen([*KWSPOT, "spot", *MODEL, "long.wav"], stdout=child):
         os.close(child)
         content = b""
         while True:
@@ -167,3 +168,8 @@ def test_spotting_imports_nothing_of_training(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_a_name_the_model_for_long_sound_is_taken(folder):
+    done = CliRunner().invoke(app, ["spot", "--threshold", "0.3", "--json", "long.wav"])
+    assert {json.loads(line)["model"] for line in done.stdout.splitlines()} == {"keywords10_long"}
