@@ -65,7 +65,7 @@ def alsa(folder, monkeypatch, said):
 
 @contextmanager
 def listening(*arguments, **options):
-    """Start `kwspot listen`; it is gone afterwards, or after two minutes: who waits for a line then gets an empty one."""
+    """Start `kwspot listen`; it is gone afterwards, or after two minutes: a line waited for is then empty."""
     command = [*KWSPOT, "listen", *MODEL, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
         end = Timer(120, process.kill)
