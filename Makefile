@@ -82,7 +82,7 @@ CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_sl
 docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
 	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots --write README.md --block robustness
-	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false-alarms
+	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false_alarms
 	$(BIN)/kwspot compare --runs results/text --write README.md --block text
 	$(BIN)/kwspot compare --runs results/recipes --versus gru_best --plots docs/plots/recipes --write README.md --block recipes
 	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12 --plots docs/plots/twelve --write README.md --block twelve

@@ -292,7 +292,7 @@ class Recorder:
     """An ear that keeps what it is fed and hears silence."""
 
     name, metadata, labels = "recorder", {}, ("yes", SILENCE)
-    sample_rate, clip_length, step_length = RATE, RATE, 640
+    sample_rate, clip_length, step_length, span_length, lead_length = RATE, RATE, 640, RATE, 0
 
     def reset(self):
         self.fed = []
