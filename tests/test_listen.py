@@ -63,11 +63,17 @@ def alsa(folder, monkeypatch, said):
     return folder
 
 
+def hear_ctrl_c():
+    """Undo what a shell does to the programs it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def listening(*arguments, **options):
     """Start `kwspot listen`; it is gone afterwards, or after two minutes: a line waited for is then empty."""
     command = [*KWSPOT, "listen", *MODEL, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": hear_ctrl_c, **options}
+    with subprocess.Popen(command, **pipes) as process:
         end = Timer(120, process.kill)
         end.start()
         try:
