@@ -47,12 +47,13 @@ def child(path: Path, model: str | None, step_ms: float) -> None:
     """Spot a recording and print what it took, as JSON."""
     import resource
 
+    from kwspot.catalog import DEFAULT_LONG
     from kwspot.detection import DetectionSettings
     from kwspot.soundstream import file_blocks
     from kwspot.spotter import Spotter, Stream, Windows
     from kwspot.spotting import Ear, spot
 
-    ear: Ear = Stream(model) if model else Windows(Spotter.load(threads=1), step_ms=step_ms)
+    ear: Ear = Stream(model) if model else Windows(Spotter.load(DEFAULT_LONG, threads=1), step_ms=step_ms)
     ear.feed(np.zeros(ear.sample_rate, np.float32))
     cpu, wall = time.process_time(), time.perf_counter()
     events = [

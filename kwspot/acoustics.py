@@ -60,7 +60,7 @@ def draw_channel(rng: np.random.Generator, n_fft: int = N_FFT) -> Channel:
         room=_room(rng, n_fft),
         peak_db=min(3.0, -rng.gamma(1.2, 5.5) + rng.normal(0, 2.5)),
         snr_db=max(15.0, rng.normal(54, 16)),
-        noise_slope=rng.uniform(-2.0, 0.3),
+        noise_slope=rng.uniform(*SLOPES),
         hum_db=rng.uniform(-15, 5) if rng.uniform() < 0.3 else -np.inf,
         hum_hz=int(rng.choice([50, 60])),
     )

@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 
 from kwspot.acoustics import noise as coloured_noise
-from kwspot.audio import Waveform, duration_s, read_clip, read_waveform, resample
+from kwspot.audio import Waveform, duration_s, read_clip
 from kwspot.cache import CachedClip
 from kwspot.corpus import read_corpus
 from kwspot.degradations import active_level
 from kwspot.errors import MissingError
 from kwspot.labels import UNKNOWN
 from kwspot.settings import FrontEnd
-from kwspot.shards import NOISE_SPANS
+from kwspot.shards import NOISE_SPANS, UNHEARD_SPAN, read_noises
 
 PAUSE_S = (0.5, 5.5)  # shortest and longest
 KEYWORD_SHARE = 1 / 3  # of the utterances
 SCENE_S = 120.0  # of one kind of noise at one level
 LEVEL_DB = (-35.0, -20.0)  # active level of the speech below full scale
-TEST_SPAN = (0.9, 1.0)  # of the time of every noise file: training and validation hear what comes before
 TALKERS = 8
 BABBLE_S = 20
 
@@ -127,14 +126,9 @@ def _noises(
 ) -> dict[str, Waveform]:
     """Return the noises by name: recordings (coloured noise where there are none) and babble."""
     rate = front_end.sample_rate
-    begin, end = NOISE_SPANS.get(split, TEST_SPAN)
-    found: dict[str, Any] = {}
-    for name in read_corpus(data).noise:
-        seconds = duration_s(data / name)
-        decoded = read_waveform(data / name, longest_s=(end - begin) * seconds, start_s=begin * seconds)
-        found[Path(name).stem] = resample(decoded.waveform, decoded.sample_rate, rate)
+    recorded = read_noises(data, read_corpus(data).noise, NOISE_SPANS.get(split, UNHEARD_SPAN), rate)
+    found: dict[str, Any] = {Path(name).stem: noise for name, noise in recorded.items()}
     random = np.random.default_rng([seed, 2])
-    found = {name: noise for name, noise in found.items() if noise.any()}
     if not found:
         found = {"pink noise": coloured_noise(random, rate * BABBLE_S, slope=-1)}
     babble = np.zeros(BABBLE_S * rate)

@@ -13,7 +13,7 @@ words are measured).
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,9 @@ WORST = 10  # sources of false alarms that are named
 class Outcome:
     """What became of the keywords and of the events of one long sound."""
 
-    missed: list[Spoken] = field(default_factory=list)
-    wrong: list[tuple[Spoken, str]] = field(default_factory=list)  # missed, with the word that was heard
-    false_alarms: list[tuple[str, str]] = field(default_factory=list)  # word heard, clip or `noise`
+    missed: list[Spoken]
+    wrong: list[tuple[Spoken, str]]  # missed, with the word that was heard
+    false_alarms: list[tuple[str, str]]  # word heard, clip or `noise`
 
 
 def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[str]) -> Outcome:

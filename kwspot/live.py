@@ -27,9 +27,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from kwspot.audio import Waveform
-from kwspot.detection import Event
+from kwspot.detection import Event, keywords_of
 from kwspot.errors import ConfigError, KwspotError
-from kwspot.labels import SILENCE, UNKNOWN
 from kwspot.spotting import Ear, Spotting, detection_settings
 
 MOST_VISITORS = 32  # who listen; the next is told to come back
@@ -46,7 +45,8 @@ class Listener:
         if not RATES[0] <= rate <= RATES[1]:
             raise ConfigError(f"a microphone at {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be heard")
         self.spotting = Spotting(ear, detection_settings(ear.metadata))
-        self.columns = [i for i, label in enumerate(ear.labels) if label not in (UNKNOWN, SILENCE)]
+        self.words = keywords_of(ear.labels)
+        self.columns = [ear.labels.index(word) for word in self.words]
         self.n_samples = 0  # received, at the microphone's rate
         self._n_heard = 0  # at the model's
         self._resample = _seamless(rate, ear.sample_rate)
@@ -106,9 +106,7 @@ class Live:
         visitor = secrets.token_urlsafe()
         self.listeners[visitor] = listener
         self._stay(visitor)
-        ear = listener.spotting.ear
-        words = [ear.labels[i] for i in listener.columns]
-        return {"visitor": visitor, "words": words, "step_s": listener.spotting.step_s}
+        return {"visitor": visitor, "words": listener.words, "step_s": listener.spotting.step_s}
 
     async def hear(self, request: Request) -> dict[str, Any]:
         """Take the next block of a visitor."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kwspot.audio import AudioError, Waveform, duration_s, fit_length, read_clip, read_waveform, resample
+from kwspot.audio import Waveform, fit_length, read_clip
 from kwspot.batches import recorded_clips, resolve_task, select
 from kwspot.cache import CachedClip, open_cache
 from kwspot.conditions import CONDITIONS, Source
@@ -26,10 +26,9 @@ from kwspot.labels import SILENCE
 from kwspot.metrics import CONFIDENCE, speaker_interval
 from kwspot.reproducibility import seed_for
 from kwspot.runs import MODEL, Run
-from kwspot.shards import NOISE_SPANS
+from kwspot.shards import UNHEARD_SPAN, read_noises
 from kwspot.spotter import Spotter
 
-UNHEARD = max(end for _, end in NOISE_SPANS.values())  # from here on, of the time of every noise file
 TALKERS = 6
 BATCH = 64  # clips in memory at once
 
@@ -106,15 +105,7 @@ def predict_words(spotter: Spotter, clips: Sequence[Waveform]) -> list[str]:
 
 def read_unheard_noise(data: Path, sample_rate: int) -> list[Waveform]:
     """Read the part of every noise recording that neither training nor validation hears; none where nothing sounds."""
-    parts = []
-    for name in read_corpus(data).noise:
-        try:
-            seconds = duration_s(data / name)
-            decoded = read_waveform(data / name, longest_s=(1 - UNHEARD) * seconds, start_s=UNHEARD * seconds)
-        except AudioError:  # featurize named it
-            continue
-        parts.append(resample(decoded.waveform, decoded.sample_rate, sample_rate))
-    return [part for part in parts if part.any()]
+    return list(read_noises(data, read_corpus(data).noise, UNHEARD_SPAN, sample_rate).values())
 
 
 class Talkers:

@@ -18,7 +18,7 @@ from threading import Thread
 
 import numpy as np
 
-from kwspot.audio import AudioError, Waveform, read_clip, read_waveform, resample
+from kwspot.audio import AudioError, Waveform, duration_s, read_clip, read_waveform, resample
 from kwspot.cache import CacheWriter, silence_value
 from kwspot.corpus import SILENCE_FOLDER, TRAIN, VALIDATION, Clip
 from kwspot.files import sha256_of_file
@@ -28,6 +28,7 @@ BATCH = 16  # clips computed at once; more is no faster, and its memory counts i
 SILENCE_SEED = 59185  # TensorFlow's RANDOM_SEED
 SILENCE_VOLUME = 0.1  # at most; uniform from 0
 NOISE_SPANS = {TRAIN: (0.0, 0.8), VALIDATION: (0.8, 0.9)}  # of the time of every noise file
+UNHEARD_SPAN = (0.9, 1.0)  # what neither of them hears
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,20 @@ def compute_shard(shard: Shard) -> None:
                 n_frames[row] = front_end.n_frames(len(waveform))
     record = {"n_frames": n_frames, "digests": digests, "skipped": skipped, "conversions": conversions}
     writer.finish_shard(shard.number, frames, record)
+
+
+def read_noises(data: Path, names: Sequence[str], span: tuple[float, float], sample_rate: int) -> dict[str, Waveform]:
+    """Read a span of the time of every noise file, by name; without those that are no usable audio or silent there."""
+    begin, end = span
+    parts = {}
+    for name in names:
+        try:
+            seconds = duration_s(data / name)
+            decoded = read_waveform(data / name, longest_s=(end - begin) * seconds, start_s=begin * seconds)
+        except AudioError:  # featurize named it
+            continue
+        parts[name] = resample(decoded.waveform, decoded.sample_rate, sample_rate)
+    return {name: part for name, part in parts.items() if part.any()}
 
 
 def silence_waveform(data: Path, clip: Clip, noise: Sequence[tuple[str, float]], front_end: FrontEnd) -> Waveform:
