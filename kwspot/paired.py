@@ -51,15 +51,20 @@ class Difference:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def differences(rows: Sequence[Row], versus: str) -> list[Difference]:
-    """Hold every other row of the same task and corpus against the one labelled `versus`.
+def differences(rows: Sequence[Row], versus: Sequence[str]) -> list[Difference]:
+    """Hold the rows of the same task and corpus against each that `versus` labels, two rows once.
 
     MissingError if there is no such row, or a row has no test clips by speaker.
     """
-    base = next((row for row in rows if versus in (row.label, row.experiment)), None)
-    if base is None:
-        raise MissingError(f"--versus {versus}: not in the table; it has {', '.join(row.label for row in rows)}")
-    return [_difference(row, base) for row in rows if row is not base and row.scope == base.scope]
+    found: list[Difference] = []
+    left = list(rows)
+    for name in dict.fromkeys(versus):
+        base = next((row for row in rows if name in (row.label, row.experiment)), None)
+        if base is None:
+            raise MissingError(f"--versus {name}: not in the table; it has {', '.join(row.label for row in rows)}")
+        left = [row for row in left if row is not base]
+        found += [_difference(row, base) for row in left if row.scope == base.scope]
+    return found
 
 
 def _difference(row: Row, base: Row) -> Difference:

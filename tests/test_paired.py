@@ -43,7 +43,7 @@ def draws(share, seed):
 def test_a_difference_is_that_of_the_hand(tmp_path):
     base = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool)
     better = np.array([[1, 1, 1, 0], [1, 0, 0, 0]], dtype=bool)
-    (found,) = differences(rows_with(tmp_path, base=[base], better=[better, base]), "base")
+    (found,) = differences(rows_with(tmp_path, base=[base], better=[better, base]), ["base"])
     assert (found.model, found.versus, found.n_speakers) == ("better", "base", 2)
     assert found.mean == pytest.approx(0.5 / 8)  # one clip more, with one of two seeds
     assert (found.low, found.high) == (0, pytest.approx(0.5 / 4))
@@ -58,31 +58,37 @@ def test_a_gain_is_found_and_noise_is_not(tmp_path):
         better=[draws(0.8, 5), draws(0.8, 6)],
         once=[draws(0.8, 8)],
     )
-    same, better, once = differences(rows, "base")
+    same, better, once = differences(rows, ["base"])
     assert same.verdict == "within chance"
     assert better.verdict == "larger than chance and seeds"
     assert better.low > 0.05
     assert once.verdict == "larger than chance and seeds"  # the spread is that of the base's seeds
-    (alone,) = (d for d in differences(rows[2:], "once"))
+    (alone,) = (d for d in differences(rows[2:], ["once"]))
     assert alone.mean == pytest.approx(better.mean - once.mean)
 
 
 def test_a_gain_smaller_than_the_spread_of_seeds_says_so(tmp_path):
     rows = rows_with(tmp_path, base=[draws(0.5, 1), draws(0.75, 2)], better=[draws(0.72, 3)])
-    (found,) = differences(rows, "base")
+    (found,) = differences(rows, ["base"])
     assert found.low > 0
     assert found.verdict == "within the spread of seeds"
+
+
+def test_two_rows_named_are_held_against_each_other_once(tmp_path):
+    rows = rows_with(tmp_path, one=[draws(0.7, 1)], two=[draws(0.7, 2)], three=[draws(0.7, 3)])
+    found = [(d.model, d.versus) for d in differences(rows, ["one", "two", "one"])]
+    assert found == [("two", "one"), ("three", "one"), ("three", "two")]
 
 
 def test_what_cannot_be_paired_is_refused(tmp_path):
     rows = rows_with(tmp_path, base=[draws(0.7, 1)], fewer=[draws(0.7, 1)[:, :9]])
     with pytest.raises(MissingError, match="tested on different clips"):
-        differences(rows, "base")
+        differences(rows, ["base"])
     with pytest.raises(MissingError, match="--versus lstm: not in the table; it has base, fewer"):
-        differences(rows, "lstm")
+        differences(rows, ["lstm"])
     make_run(tmp_path, "unmeasured", test=None)
     with pytest.raises(MissingError, match="measure it with 'kwspot eval unmeasured'"):
-        differences(table_rows(choose_runs(tmp_path, ["base", "unmeasured"])[0]), "base")
+        differences(table_rows(choose_runs(tmp_path, ["base", "unmeasured"])[0]), ["base"])
 
 
 def test_the_command_says_it_in_every_form(tmp_path):

@@ -39,14 +39,17 @@ def compare(
         ),
     ] = None,
     versus: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="NAME", help="Say how much better each other row is on test than this one, and whether by chance."
+            metavar="NAME",
+            help="Say how much better each other row is on test than this one, and whether by chance. Repeatable.",
         ),
     ] = None,
     show: Annotated[
         str,
-        typer.Option(metavar="WHAT", help="accuracy, or robustness: what 'kwspot eval --robustness' measured on test."),
+        typer.Option(
+            metavar="WHAT", help="accuracy, robustness or false-alarms, as 'kwspot eval' measured them on test."
+        ),
     ] = ACCURACY,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
     write: Annotated[
