@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import math
 from pathlib import Path
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,34 +169,46 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
     with drawing(path, 7.2, 4.6, fitted=True) as (_, axes):
         front = pareto_front(rows)
         axes.plot(*zip(*map(_cost, front), strict=True), color="#999999", zorder=1, label="Pareto front")
+        points = []
         for row in filter(_placed, rows):
             (macs, accuracy), figure = _cost(row), row.figures["accuracy_test"]
-            std = 100 * figure.std if figure is not None and figure.std is not None else None
+            std = 100 * figure.std if figure is not None and figure.std is not None else 0.0
             colour = COLOURS[0] if row in front else COLOURS[1]
-            axes.errorbar([macs], [accuracy], yerr=std, fmt="o", color=colour, capsize=3)
+            axes.errorbar([macs], [accuracy], yerr=std or None, fmt="o", color=colour, capsize=3)
+            points.append((row.label, macs, accuracy, std))
         axes.set_xscale("log")
         axes.margins(x=0.2, y=0.12)
-        _label_points(axes, [(row.label, *_cost(row)) for row in filter(_placed, rows)])
+        _label_points(axes, points)
         axes.set_xlabel("MACs a clip")
         axes.set_ylabel("test accuracy (%)")
         axes.set_title("accuracy against cost")
         axes.legend(loc="lower right")
 
 
-def _label_points(
-    axes: "Axes", points: Sequence[tuple[str, float, float]], height: float = 10, width: float = 90
-) -> None:
-    """Name points (name, x, y) to their right; a name that would lie on one above it moves below, in points."""
-    taken: list[NDArray[np.float64]] = []
-    scale = 72 / axes.figure.dpi
-    for name, x, y in sorted(points, key=lambda point: -point[2]):
-        point = axes.transData.transform((x, y)) * scale
-        label = point + np.array((6, 5))
-        for other in taken:  # from the highest down
-            if abs(other[0] - label[0]) < width and other[1] - label[1] < height:
-                label[1] = other[1] - height
-        taken.append(label)
-        axes.annotate(name, (x, y), xytext=tuple(label - point), textcoords="offset points", fontsize=8)
+def _label_points(axes: "Axes", points: Sequence[tuple[str, float, float, float]]) -> None:
+    """Name points (name, x, y, half the error bar) beside them, clear of bars and other names where there is room."""
+    from matplotlib.transforms import Bbox
+
+    beside: list[tuple[int, int, Literal["left", "right"], Literal["bottom", "top"]]] = [
+        (6, 2, "left", "bottom"),
+        (6, -2, "left", "top"),
+        (-6, 2, "right", "bottom"),
+        (-6, -2, "right", "top"),
+    ]
+    taken = []
+    for _, x, y, bar in points:
+        ends = axes.transData.transform([(x, y - bar), (x, y + bar)])
+        taken.append(Bbox([ends[0] - 4, ends[1] + 4]))
+    for name, x, y, _ in points:
+        texts = [
+            axes.annotate(name, (x, y), (right, up), textcoords="offset points", ha=ha, va=va, fontsize=8)
+            for right, up, ha, va in beside
+        ]
+        boxes = [text.get_window_extent() for text in texts]
+        free = next((i for i, box in enumerate(boxes) if not box.count_overlaps(taken)), 0)
+        taken.append(boxes[free])
+        for text in texts[:free] + texts[free + 1 :]:
+            text.remove()
 
 
 def plot_traces(runs: Sequence[Run], path: Path) -> None:
