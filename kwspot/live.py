@@ -29,6 +29,7 @@ from starlette.routing import Route
 from kwspot.audio import Waveform
 from kwspot.detection import Event, keywords_of
 from kwspot.errors import ConfigError, KwspotError
+from kwspot.soundstream import Resampler
 from kwspot.spotting import Ear, Spotting, detection_settings
 
 MOST_VISITORS = 32  # who listen; the next is told to come back
@@ -49,7 +50,7 @@ class Listener:
         self.columns = [ear.labels.index(word) for word in self.words]
         self.n_samples = 0  # received, at the microphone's rate
         self._n_heard = 0  # at the model's
-        self._resample = _seamless(rate, ear.sample_rate)
+        self._resample = Resampler(rate, ear.sample_rate)
         self._lock = Lock()
 
     def hear(self, block: Waveform, at: int, threshold: float) -> dict[str, Any]:
@@ -166,16 +167,6 @@ def _figure(value: float) -> str:
 def _as_json(event: Event) -> dict[str, Any]:
     times = {"start_s": round(event.start_s, 3), "end_s": round(event.end_s, 3)}
     return {"word": event.word, **times, "posterior": round(event.posterior, 3)}
-
-
-def _seamless(rate: int, sample_rate: int) -> Callable[[Waveform], Waveform]:
-    """Return what resamples blocks as they come, without a seam between them."""
-    if rate == sample_rate:
-        return lambda block: block
-    import soxr
-
-    stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
-    return lambda block: stream.resample_chunk(block).clip(-1, 1)  # the filter overshoots at full scale
 
 
 def _samples(body: bytes) -> Waveform:

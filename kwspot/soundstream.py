@@ -4,16 +4,15 @@ Memory does not grow with the length. Channels are mixed down and other rates re
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event, Thread
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 import soundfile
 
+from kwspot.ahead import ahead
 from kwspot.audio import (
     STDIN,
     STREAMED,
@@ -45,7 +44,7 @@ def long_sounds(
             yield name, standard_input(sample_rate, raw_rate)
             continue
         if Path(name).is_fifo():  # `<(sox …)`
-            yield name, ahead(fifo_blocks(Path(name), sample_rate))
+            yield name, interruptible(fifo_blocks(Path(name), sample_rate))
             continue
         for source in expand([name]):
             if isinstance(source.file, Path):
@@ -59,8 +58,15 @@ def long_sounds(
 def standard_input(sample_rate: int, raw_rate: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
     """Yield what comes on standard input: a sound with its header, or raw samples at `raw_rate` Hz."""
     if raw_rate is None:
-        return ahead(pipe_blocks(STANDARD_INPUT, sample_rate, block_s))
-    return ahead(raw_blocks(open(STANDARD_INPUT, "rb", closefd=False), raw_rate, sample_rate, block_s))
+        return interruptible(pipe_blocks(STANDARD_INPUT, sample_rate, block_s))
+    return interruptible(raw_blocks(open(STANDARD_INPUT, "rb", closefd=False), raw_rate, sample_rate, block_s))
+
+
+def interruptible(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Read blocks in a thread: Ctrl-C ends a wait for a silent pipe, which the decoder would not hear."""
+    with closing(ahead(blocks, AHEAD)) as lists:
+        for taken in lists:
+            yield from taken
 
 
 def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
@@ -90,20 +96,31 @@ def raw_blocks(stream: BinaryIO, raw_rate: int, sample_rate: int, block_s: float
     return resampled(decoded(), sample_rate)
 
 
-def resampled(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
-    """Resample blocks, all of one rate, without a seam between them."""
-    stream = None
-    for block, rate in blocks:
-        if rate == sample_rate:
-            yield block
-            continue
-        if stream is None:
+class Resampler:
+    """Resamples blocks (n,) of one sound as they come, without a seam between them."""
+
+    def __init__(self, rate: int, sample_rate: int) -> None:
+        self._stream = None
+        if rate != sample_rate:
             import soxr
 
-            stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
-        yield stream.resample_chunk(block).clip(-1, 1)  # the filter overshoots at full scale
-    if stream is not None:
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True).clip(-1, 1)
+            self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+
+    def __call__(self, block: Waveform, last: bool = False) -> Waveform:
+        """Return what can be said of the sound so far; after the last block, the rest."""
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(block, last).clip(-1, 1)  # the filter overshoots at full scale
+
+
+def resampled(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
+    """Resample blocks, all of one rate, without a seam between them."""
+    resample = None
+    for block, rate in blocks:
+        resample = resample or Resampler(rate, sample_rate)
+        yield resample(block)
+    if resample is not None and len(rest := resample(np.zeros(0, np.float32), last=True)):
+        yield rest
 
 
 def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
@@ -141,35 +158,3 @@ def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[
         raise AudioError(path, "holds no samples")
     if n_read < WHOLE * promised and promised * n_channels < STREAMED // MOST_BYTES:
         raise AudioError(path, f"cut off: {n_read:,} of {promised:,} samples")
-
-
-def ahead(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """Read blocks in a thread, a few ahead: Ctrl-C ends a wait for a silent pipe, which the decoder would not hear."""
-    waiting: Queue[Waveform | BaseException | None] = Queue(AHEAD)
-    stopped = Event()
-
-    def put(item: Waveform | BaseException | None) -> None:
-        placed = False
-        while not placed and not stopped.is_set():
-            with suppress(Full):
-                waiting.put(item, timeout=0.1)
-                placed = True
-
-    def read() -> None:
-        try:
-            for block in blocks:
-                put(block)
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # raised again where the blocks are taken
-            put(error)
-
-    Thread(target=read, daemon=True).start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()

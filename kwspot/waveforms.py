@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from kwspot.acoustics import SLOPES
 from kwspot.acoustics import noise as coloured_noise
-from kwspot.audio import Waveform, duration_s, read_clip, read_waveform, resample
+from kwspot.audio import Waveform, duration_s, read_clip
 from kwspot.augment import BABBLE_SHARE, BABBLERS, Streams, uniform
 from kwspot.batches import Batch, Split
 from kwspot.cache import FROM_WAVEFORMS, FeatureCache
@@ -31,7 +31,7 @@ from kwspot.corpus import SILENCE_FOLDER, TRAIN, Clip, read_corpus
 from kwspot.errors import ConfigError
 from kwspot.features import log_mel_frames
 from kwspot.settings import AugmentSettings, FrontEnd
-from kwspot.shards import NOISE_SPANS, silence_waveform
+from kwspot.shards import NOISE_SPANS, read_noises, silence_waveform
 
 LOUDEST_MS = 30.0  # the SNR is of the loudest such piece of the clip
 
@@ -76,12 +76,8 @@ def as_waveforms(split: Split, cache: FeatureCache, data: Path, front_end: Front
 
 def read_noise(split: WaveformSplit) -> list[Waveform]:
     """Read the part of every noise recording that training may hear."""
-    begin, end = NOISE_SPANS[TRAIN]
-    decoded = [
-        read_waveform(split.data / name, longest_s=(end - begin) * seconds, start_s=begin * seconds)
-        for name, seconds in split.noise
-    ]
-    return [resample(one.waveform, one.sample_rate, split.front_end.sample_rate) for one in decoded]
+    names = [name for name, _ in split.noise]
+    return list(read_noises(split.data, names, NOISE_SPANS[TRAIN], split.front_end.sample_rate).values())
 
 
 def vary_waveforms(

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "kwspot"
 # Each module may import only modules to its left.
 ORDER = """
     errors files labels settings config runs audio archive install fetch download corpus voices acoustics negatives
-    synthetic features cache shards featurize frames batches augment waveforms degradations conditions metrics
+    ahead synthetic features cache shards featurize frames batches augment waveforms degradations conditions metrics
     models.cells models.recurrent models.published models models.cost reproducibility parallel evaluation optimization
     tracing training experiment sweep catalog detection spotter sources prediction soundstream microphone spotting
     operators graph export streaming assembly false_alarms compare paired blocks tables plots robustness_report report

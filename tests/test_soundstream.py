@@ -2,7 +2,6 @@
 
 import io
 import os
-from pathlib import Path
 import subprocess
 import sys
 from threading import Thread
@@ -14,7 +13,7 @@ import soundfile
 
 from kwspot.audio import AudioError, read_waveform, resample
 from kwspot.errors import KwspotError, MissingError
-from kwspot.soundstream import ahead, file_blocks, long_sounds, pipe_blocks, raw_blocks, resampled
+from kwspot.soundstream import file_blocks, long_sounds, pipe_blocks, raw_blocks, resampled
 from sounds import RATE, tone, write_sound
 
 HEADERS = ["wav", "ogg", "mp3"]  # that come through a pipe
@@ -157,28 +156,6 @@ def test_a_pipe_without_sound_is_one_clear_line(tmp_path, content, message):
         piped(content, lambda pipe: joined(pipe_blocks(pipe, RATE)))
     assert str(caught.value).startswith("-: ")
     assert "\n" not in str(caught.value)
-
-
-def test_reading_ahead_keeps_order_and_raises_what_was_raised():
-    def blocks():
-        yield from (np.full(1, i, np.float32) for i in range(20))
-        raise AudioError(Path("x"), "broken")
-
-    heard = ahead(blocks())
-    assert [next(heard)[0] for _ in range(20)] == list(range(20))
-    with pytest.raises(AudioError, match="x: broken"):
-        next(heard)
-
-
-def test_reading_ahead_stops_with_its_listener():
-    taken = []
-    heard = ahead(np.full(1, taken.append(i) or i, np.float32) for i in range(10**9))
-    next(heard)
-    heard.close()
-    time.sleep(0.5)
-    n_taken = len(taken)
-    time.sleep(0.3)
-    assert len(taken) == n_taken < 20
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):

@@ -1,0 +1,58 @@
+"""Reading ahead: in order, no further than asked, and over when nobody listens."""
+
+from threading import Event
+import time
+
+import pytest
+
+from kwspot.ahead import ahead
+
+
+def test_order_is_kept_and_what_was_raised_is_raised_after_the_last():
+    def items():
+        yield from range(20)
+        raise ValueError("broken")
+
+    lists = ahead(items(), most=4, at_once=3)
+    taken = []
+    with pytest.raises(ValueError, match="broken"):
+        for some in lists:
+            assert 1 <= len(some) <= 3
+            taken += some
+    assert taken == list(range(20))
+
+
+def test_what_is_there_comes_in_one_list_and_no_more_is_waited_for():
+    go_on = Event()
+
+    def items():
+        yield from range(6)
+        go_on.wait(10)
+        yield 6
+
+    lists = ahead(items(), most=8, at_once=8)
+    taken = next(lists)
+    while len(taken) < 6:  # as many lists as the thread is slow
+        taken += next(lists)
+    go_on.set()
+    assert taken == list(range(6))
+    assert list(lists) == [[6]]
+
+
+def test_a_list_holds_no_more_than_asked():
+    lists = ahead(range(20), most=20, at_once=3)
+    taken = next(lists)
+    time.sleep(0.3)  # the thread is through
+    assert taken[0] == 0
+    assert [len(some) for some in lists][:-1] == [3] * ((20 - len(taken) - 1) // 3)
+
+
+def test_it_stops_with_its_listener():
+    taken = []
+    lists = ahead((taken.append(i) or i for i in range(10**9)), most=4)
+    next(lists)
+    lists.close()
+    time.sleep(0.5)
+    n_taken = len(taken)
+    time.sleep(0.3)
+    assert len(taken) == n_taken < 20
