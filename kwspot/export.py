@@ -4,10 +4,12 @@ model.onnx          a clip's waveform in, logits and posteriors out (graph.clip_
 model.stream.onnx   a step's samples and a state in, posteriors and the state out (graph.stream_graph)
 
 Both hold the front end, the weights, and as metadata what a program has to know; spotter.py reads them. The check
-runs 200 clips through the file and through torch: posteriors within 1e-4, every decision the same.
+runs 200 clips through the file and through torch: posteriors within 1e-4, or within a few times what torch itself
+rounds, and every decision the same.
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -42,6 +44,7 @@ from kwspot.spotter import SCHEMA
 
 N_CHECKED = 200  # clips
 TOLERANCE = 1e-4  # of a posterior
+ROUNDINGS = 4  # times what single precision differs from double in torch, where that is more
 CPU = torch.device("cpu")
 
 Floats = NDArray[np.float32]
@@ -251,19 +254,29 @@ def _outputs(graph: onnx.ModelProto, **inputs: Floats) -> list[Floats]:
     return results
 
 
-@torch.no_grad()
 def _require_same(trained: Trained, found: Floats, clips: Floats) -> None:
     """Compare posteriors of clips (batch, n_samples) with the trained model's."""
-    features = LogMel(trained.experiment.front_end)(torch.from_numpy(clips))
-    lengths = torch.full((len(clips),), features.shape[1])
-    expected = trained.model(features, lengths).softmax(-1).numpy()
+    expected = _posteriors(trained, clips, torch.float32)
     difference = float(np.abs(found - expected).max())
     n_other = int((found.argmax(-1) != expected.argmax(-1)).sum())
-    if not difference <= TOLERANCE or n_other:
+    allowed = TOLERANCE
+    if difference > allowed:  # some models make much of rounding, in torch as well
+        rounding = float(np.abs(_posteriors(trained, clips, torch.float64) - expected).max())
+        allowed = max(TOLERANCE, ROUNDINGS * rounding)
+    if not difference <= allowed or n_other:
         raise IntegrityError(
             f"{trained.run.id}: the exported model is not the trained one (posteriors differ by up to "
             f"{difference:.1e}, {n_other} of {len(clips)} decisions differ); nothing written; please report it"
         )
+
+
+@torch.no_grad()
+def _posteriors(trained: Trained, clips: Floats, dtype: torch.dtype) -> NDArray[np.floating[Any]]:
+    """Compute what torch says of clips (batch, n_samples), in one precision all through: (batch, n_classes)."""
+    features = LogMel(trained.experiment.front_end).to(dtype)(torch.from_numpy(clips).to(dtype))
+    lengths = torch.full((len(clips),), features.shape[1])
+    posteriors: NDArray[np.floating[Any]] = deepcopy(trained.model).to(dtype)(features, lengths).softmax(-1).numpy()
+    return posteriors
 
 
 def _accuracy(network: onnx.ModelProto, split: Split) -> float:

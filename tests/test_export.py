@@ -107,6 +107,21 @@ def test_without_its_features_a_file_has_no_thresholds(lstm, tmp_path):
         write_int8_model(prepare(run, tmp_path), 1.0)
 
 
+def test_a_model_that_makes_much_of_rounding_may_differ_by_it(lstm):
+    """A head a thousand times as large: torch in single precision differs from torch in double."""
+    run, data = lstm
+    trained = prepare(run, data)
+    with torch.no_grad():
+        trained.model.head.weight *= 1000
+    clips = trained.checked[0]
+    single, double = (export._posteriors(trained, clips, dtype) for dtype in (torch.float32, torch.float64))
+    allowed = export.ROUNDINGS * np.abs(double - single).max()
+    assert allowed > export.TOLERANCE
+    export._require_same(trained, single + 0.9 * allowed, clips)
+    with pytest.raises(IntegrityError, match="is not the trained one"):
+        export._require_same(trained, single + 1.1 * allowed, clips)
+
+
 def test_a_file_that_says_something_else_is_not_written(lstm, tmp_path, monkeypatch):
     run, data = lstm
     trained, other = prepare(run, data), prepare(run, data)
