@@ -84,7 +84,7 @@ docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots --write README.md --block robustness
 	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false_alarms
 	$(BIN)/kwspot compare --runs results/text --write README.md --block text
-	$(BIN)/kwspot compare --runs results/recipes --versus gru_best --versus bc_resnet_2 --versus mhatt_rnn --plots docs/plots/recipes --write README.md --block recipes
+	$(BIN)/kwspot compare --runs results/recipes --versus gru_best --versus bc_resnet_2 --plots docs/plots/recipes --write README.md --block recipes
 	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12 --plots docs/plots/twelve --write README.md --block twelve
 	$(BIN)/kwspot compare --runs results/routes --versus route_frames --write README.md --block routes
 	$(BIN)/kwspot compare $(CHANGES) --runs results/study $(WHY) --block ablations

@@ -22,7 +22,7 @@ def test_order_is_kept_and_what_was_raised_is_raised_after_the_last():
     assert taken == list(range(20))
 
 
-def test_what_is_there_comes_in_one_list_and_no_more_is_waited_for():
+def test_what_is_there_comes_and_no_more_is_waited_for():
     go_on = Event()
 
     def items():
@@ -40,11 +40,16 @@ def test_what_is_there_comes_in_one_list_and_no_more_is_waited_for():
 
 
 def test_a_list_holds_no_more_than_asked():
-    lists = ahead(range(20), most=20, at_once=3)
-    taken = next(lists)
-    time.sleep(0.3)  # the thread is through
-    assert taken[0] == 0
-    assert [len(some) for some in lists][:-1] == [3] * ((20 - len(taken) - 1) // 3)
+    through = Event()
+
+    def items():
+        yield from range(20)
+        through.set()
+
+    lists = ahead(items(), most=20, at_once=3)
+    n_left = 20 - len(next(lists))
+    assert through.wait(10)
+    assert [len(some) for some in lists] == [3] * (n_left // 3) + [n_left % 3] * (n_left % 3 > 0)
 
 
 def test_it_stops_with_its_listener():

@@ -8,11 +8,22 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+from matplotlib.figure import Figure
 import pytest
 
 from kwspot.compare import choose_runs, table_rows
 from kwspot.labels import WORDS_35
-from kwspot.plots import COLOURS, CURVES, pareto_front, plot_confusion, plot_cost, plot_overlay, plot_run, write_plots
+from kwspot.plots import (
+    COLOURS,
+    CURVES,
+    _label_points,
+    pareto_front,
+    plot_confusion,
+    plot_cost,
+    plot_overlay,
+    plot_run,
+    write_plots,
+)
 from kwspot.runs import TRACE, write_lines
 from records import make_evaluation, make_run
 
@@ -86,6 +97,20 @@ def test_cost_marks_those_that_no_cheaper_one_equals(tmp_path):
     texts = texts_of(tmp_path / "cost.svg")
     assert {"a", "b", "c", "d", "e", "MACs a clip", "test accuracy (%)", "Pareto front"} <= set(texts)
     assert "untested" not in texts
+
+
+def test_names_keep_clear_of_each_other_and_of_other_points():
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    points = [("first", 5, 5, 0.3), ("second", 5.2, 5, 0.3), ("third", 5.1, 6.2, 0.2), ("alone", 1, 1, 0.0)]
+    _label_points(axes, points)
+    names = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert list(names) == [name for name, *_ in points]
+    for name, box in names.items():
+        assert not box.count_overlaps([other for theirs, other in names.items() if theirs != name])
+        for _, x, y, bar in points:
+            assert not any(box.contains(*axes.transData.transform((x, end))) for end in (y - bar, y, y + bar))
 
 
 def test_axes_and_titles_say_what_is_shown(rows, drawn):
