@@ -256,10 +256,16 @@ def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
     student = train(data, tmp_path, *longer, *taught, "model.cell=gru", name="rnn")
     assert student.record["teachers"] == [teacher.id]
     assert student.metrics["accuracy_validation"] > 0.9
-    train(data, tmp_path, *longer, "train.epochs=2", name="lstm")
-    again = train(data, tmp_path, *longer, *taught, "model.cell=gru", name="rnn")
-    assert len(again.record["teachers"]) == 2
-    assert again.id != student.id
+
+
+def test_a_student_of_two_is_not_the_student_of_one(data, tmp_path):
+    taught = ["train.epochs=1", "train.distill.teachers=[lstm]"]
+    train(data, tmp_path, "train.epochs=1", name="lstm")
+    one = train(data, tmp_path, *taught)
+    train(data, tmp_path, "train.epochs=2", name="lstm")
+    two = train(data, tmp_path, *taught)
+    assert (len(one.record["teachers"]), len(two.record["teachers"])) == (1, 2)
+    assert one.id != two.id
 
 
 def test_a_teacher_of_another_task_is_refused(data, tmp_path):
