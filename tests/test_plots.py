@@ -9,6 +9,7 @@ import sys
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
+import numpy as np
 import pytest
 
 from kwspot.compare import choose_runs, table_rows
@@ -17,6 +18,7 @@ from kwspot.plots import (
     COLOURS,
     CURVES,
     _label_points,
+    _rarity_of_errors,
     pareto_front,
     plot_confusion,
     plot_cost,
@@ -97,6 +99,16 @@ def test_cost_marks_those_that_no_cheaper_one_equals(tmp_path):
     texts = texts_of(tmp_path / "cost.svg")
     assert {"a", "b", "c", "d", "e", "MACs a clip", "test accuracy (%)", "Pareto front"} <= set(texts)
     assert "untested" not in texts
+
+
+def test_cost_gives_small_differences_room_beside_a_model_that_fails(tmp_path):
+    for name, macs, test in (("fails", 1e6, 0.17), ("good", 2e6, 0.97), ("better", 3e6, 0.98), ("all", 4e6, 1.0)):
+        make_run(tmp_path, name, macs=int(macs), test=test)
+    plot_cost(table_rows(choose_runs(tmp_path)[0]), tmp_path / "cost.svg")
+    assert {"20", "97", "98", "99.5"} <= set(texts_of(tmp_path / "cost.svg"))
+    steps = np.diff(_rarity_of_errors(np.array([92.0, 96.0, 98.0, 99.0])))
+    assert np.allclose(steps, np.log10(2))
+    assert np.isfinite(_rarity_of_errors(np.array([100.0]))).all()
 
 
 def test_names_keep_clear_of_each_other_and_of_other_points():
