@@ -59,6 +59,11 @@ class Split:
         own = torch.from_numpy(np.asarray(self.frames)[self.rows]).to(device)
         return replace(self, frames=own, rows=np.arange(len(self)))
 
+    def labelled(self, task: Task) -> "Split":
+        """Return the split with the classes of another task, which knows all its words."""
+        labels = [task.class_of(clip.word) for clip in self.clips]
+        return replace(self, labels=np.array(labels, dtype=np.int64))
+
     def batches(self, batch_size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[Batch]:
         """Yield all batches from number `start` on, in the order given or as stored; the last may be smaller."""
         order = np.arange(len(self)) if order is None else order

@@ -1,6 +1,6 @@
 """One experiment from its name to its run record: the one place where settings, corpus, model and training meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ from kwspot.cache import FeatureCache, open_cache
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation import evaluate
 from kwspot.files import write_json, written_whole
-from kwspot.labels import Task
+from kwspot.labels import SILENCE, UNKNOWN, Task
 from kwspot.models import build_model
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.published import PublishedModel
-from kwspot.models.recurrent import RecurrentModel
+from kwspot.models.recurrent import LikeliestWord, RecurrentModel
 from kwspot.parallel import Team
 from kwspot.reproducibility import choose_device, environment, seed_for
 from kwspot.settings import Experiment
@@ -85,8 +85,10 @@ def run_experiment(
         _train_split(cache, task, experiment),
         select(cache, task, "validation", without=experiment.train.held_out or ()),
     )
+    words_apart = _words_apart(experiment, task, frames)
+    told = task.apart(words_apart) if words_apart else task
     torch.manual_seed(seed_for(seed, "weights"))
-    model = build_model(experiment.model, experiment.front_end.n_mels, len(task.classes))
+    model = _build(experiment, task.classes, words_apart)
     if model.scaling is not None:
         model.scaling.fit(*band_statistics(frames))
     if target.type == "cuda":
@@ -96,17 +98,18 @@ def run_experiment(
     trainer = Trainer(
         model.to(target),
         experiment.train,
-        train,
+        train.labelled(told) if words_apart else train,
         validation,
         seed=seed,
         device=target,
-        vary=_vary(experiment, task, train, cache),
+        vary=_vary(experiment, told, train, cache),
         teachers=[load_model(run, target)[0] for run in teachers],
         team=team,
     )
     if checkpoint.is_file():
         trainer.restore(_load(checkpoint, target))
     record = _record(experiment, seed, task, cache, model, target, folder.name)
+    record |= {"words_apart": words_apart} if words_apart else {}
     with nullcontext(folder) if team.leads else TemporaryDirectory() as place:
         kept = Path(place)
         write_json(kept / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
@@ -130,6 +133,26 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
 
 def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Split:
     return select(cache, task, "train", experiment.train.unknown_share, experiment.train.held_out or ())
+
+
+def _words_apart(experiment: Experiment, task: Task, train: Split) -> list[str]:
+    """Return the words of `unknown` that training tells apart; none unless the experiment says so."""
+    if not experiment.train.words_apart:
+        return []
+    where = f"{experiment.name}: train.words_apart"
+    if not task.rejects:
+        raise ConfigError(f"{where}: task '{task.name}' has no class 'unknown'; leave the setting out")
+    if experiment.train.distill or (experiment.augment and experiment.augment.neighbour_share):
+        raise ConfigError(f"{where}: 'train.distill' and 'augment.neighbour_share' know 'unknown' as one class; choose")
+    return sorted({clip.word for clip in train.clips} - {*task.keywords, SILENCE})
+
+
+def _build(
+    experiment: Experiment, classes: Sequence[str], words_apart: Sequence[str]
+) -> RecurrentModel | PublishedModel:
+    """Build the model of an experiment for its classes, of which `unknown` is several words in training if so said."""
+    likeliest = LikeliestWord(classes.index(UNKNOWN), len(words_apart)) if words_apart else None
+    return build_model(experiment.model, experiment.front_end.n_mels, len(classes), likeliest)
 
 
 def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache) -> Vary | None:
@@ -274,7 +297,7 @@ def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | Pu
     if not weights.is_file():
         raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
     experiment = load_settings(run)
-    model = build_model(experiment.model, experiment.front_end.n_mels, len(run.record["classes"]))
+    model = _build(experiment, run.record["classes"], run.record.get("words_apart", []))
     model.load_state_dict(_load(weights, device))
     return model.to(device).eval(), experiment
 

@@ -184,4 +184,10 @@ def _head(pooled: Var, model: RecurrentModel) -> Var:
         pooled, _, _ = op.layer_normalization(
             pooled, weight_of(norm.weight), weight_of(norm.bias), axis=-1, epsilon=norm.eps
         )
-    return linear(pooled, model.head)
+    logits = linear(pooled, model.head)
+    if model.likeliest is None:
+        return logits
+    n_words, n_logits = model.likeliest.n_words, model.head.out_features
+    sizes = [model.likeliest.at, n_words, n_logits - model.likeliest.at - n_words]
+    before, words, after = op.split(logits, ints(sizes), outputs_count=3, axis=-1)
+    return op.concat([before, op.reduce_max(words, axes=[-1]), after], axis=-1)

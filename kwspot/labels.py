@@ -34,6 +34,11 @@ class Task:
             return self.classes.index(word)
         return self.classes.index(UNKNOWN) if self.rejects and word != SILENCE else None
 
+    def apart(self, words: Sequence[str]) -> "Task":
+        """Return the task that tells these words apart where this one says `unknown`."""
+        at = self.classes.index(UNKNOWN)
+        return Task(self.name, (*self.classes[:at], *words, *self.classes[at + 1 :]))
+
     @property
     def keywords(self) -> tuple[str, ...]:
         """The classes that are words to spot."""

@@ -125,6 +125,7 @@ class TrainSettings(Settings):
     class_weights: bool = False  # weigh the loss by inverse class frequency
     unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (batches.select)
     held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
+    words_apart: bool | None = None  # tell the words of `unknown` apart in training; the likeliest stands for it after
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 
 

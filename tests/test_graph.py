@@ -9,6 +9,7 @@ from kwspot.features import LogMel
 from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph
 from kwspot.models import CELLS, build_model
 from kwspot.models.cost import count_parameters
+from kwspot.models.recurrent import LikeliestWord
 from kwspot.settings import FrontEnd, ModelSettings, StemSettings
 
 FRONT_END = FrontEnd(clip_ms=330.0)
@@ -24,14 +25,15 @@ VARIANTS = [
         ("max", 3, {"num_layers": 1}),
         ("attention", 2, {"attention_heads": 2}),
         ("mean", 1, {"stem": STEM, "input_scaling": "standard"}),
+        ("last", 1, {"likeliest": LikeliestWord(at=3, n_words=4)}),
     )
 ]
 STREAMING = [variant for variant in VARIANTS if not variant["bidirectional"]]
 
 
-def model_of(**settings):
+def model_of(likeliest=None, **settings):
     torch.manual_seed(0)
-    model = build_model(ModelSettings(hidden_size=16, **settings), FRONT_END.n_mels, N_CLASSES).eval()
+    model = build_model(ModelSettings(hidden_size=16, **settings), FRONT_END.n_mels, N_CLASSES, likeliest).eval()
     if model.scaling is not None:
         model.scaling.fit(torch.randn(FRONT_END.n_mels) - 8, torch.rand(FRONT_END.n_mels) + 1)
     if model.stem is not None:

@@ -17,6 +17,7 @@ from kwspot import runs
 from kwspot.batches import resolve_task, select
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.experiment import Listener, band_statistics, evaluate_run, load_model, run_experiment
+from kwspot.labels import KEYWORDS_10
 from kwspot.settings import TrainSettings
 from kwspot.training import Trainer
 from toy import make_cache, toy_experiment
@@ -286,6 +287,56 @@ def test_distillation_stopped_and_resumed_is_bit_identical(data, tmp_path):
     parts = train(data, tmp_path / "parts", *teach, resume=True)
     assert parts.history == whole.history
     assert same_weights(weights(parts), weights(whole))
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    """Ten keywords, silence, and two words that are none of them."""
+    folder = tmp_path_factory.mktemp("twelve")
+    make_cache(folder, words=(*KEYWORDS_10, "silence", "bed", "cat"))
+    return folder
+
+
+APART = ["task=kws12", "train.words_apart=true", "train.unknown_share=0.2", "model.input_scaling=standard"]
+
+
+@pytest.mark.parametrize("more", [[], ["augment.mixup=0.2"], ["model.published=bc_resnet_1", "front_end.clip_ms=230"]])
+def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, tmp_path, more):
+    run = train(twelve, tmp_path, *APART, *more, "train.epochs=2")
+    assert run.record["words_apart"] == ["bed", "cat"]
+    assert len(run.record["classes"]) == 12
+    model, _ = load_model(run, torch.device("cpu"))
+    features, lengths = torch.randn(5, 21, 40), torch.full((5,), 21)
+    with torch.no_grad():
+        one = model(features, lengths)
+        likeliest, model.likeliest = model.likeliest, None
+        apart = model(features, lengths)
+    assert (likeliest.at, apart.shape[1], one.shape[1]) == (10, 13, 12)
+    torch.testing.assert_close(one[:, :10], apart[:, :10])
+    torch.testing.assert_close(one[:, 10], apart[:, 10:12].max(1).values)
+    torch.testing.assert_close(one[:, 11], apart[:, 12])
+
+
+def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
+    run = train(twelve, tmp_path, *APART, "train.epochs=30", "train.patience=null", "train.learning_rate=1e-2")
+    assert run.metrics["accuracy_train"] > 0.9
+    result = evaluate_run(run, split="test", data=twelve, device="cpu")
+    assert result["per_class"][result["classes"].index("unknown")]["recall"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("task=[left, right]", "has no class 'unknown'"),
+        ("augment.neighbour_share=0.5", "know 'unknown' as one class"),
+        ("train.distill.teachers=[rnn]", "know 'unknown' as one class"),
+    ],
+)
+def test_words_apart_that_cannot_be_are_refused(twelve, tmp_path, wrong, said):
+    train(twelve, tmp_path, "task=kws12", "train.epochs=1")
+    with pytest.raises(ConfigError, match=said):
+        train(twelve, tmp_path, *APART, wrong, name="lstm")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 class Loudness(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from kwspot.models.cells import GRU, LSTM, RNN, FastRNN, MinGRU
 from kwspot.models.published import PUBLISHED, PublishedModel
-from kwspot.models.recurrent import ConvStem, Encoder, InputScaling, RecurrentModel
+from kwspot.models.recurrent import ConvStem, Encoder, InputScaling, LikeliestWord, RecurrentModel
 from kwspot.settings import ModelSettings
 
 CELLS: dict[str, Callable[..., Any]] = {
@@ -22,11 +22,18 @@ CELLS: dict[str, Callable[..., Any]] = {
 }
 
 
-def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> RecurrentModel | PublishedModel:
-    """Build a model; its weights come from torch's global random state."""
+def build_model(
+    settings: ModelSettings, n_mels: int, n_classes: int, likeliest: LikeliestWord | None = None
+) -> RecurrentModel | PublishedModel:
+    """Build a model; its weights come from torch's global random state.
+
+    With `likeliest`, one of the classes is several words in training.
+    """
+    if likeliest is not None:
+        n_classes += likeliest.n_words - 1
     scaling = InputScaling(n_mels) if settings.input_scaling == "standard" else None
     if settings.published is not None:
-        return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), scaling)
+        return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), scaling, likeliest)
     stem = None if settings.stem is None else ConvStem(n_mels, **settings.stem.model_dump())
     encoder = Encoder(
         CELLS[settings.cell],
@@ -47,6 +54,7 @@ def build_model(settings: ModelSettings, n_mels: int, n_classes: int) -> Recurre
         attention_heads=settings.attention_heads or 1,
         head_norm=settings.head_norm,
         scaling=scaling,
+        likeliest=likeliest,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kwspot.models.cells import GRU
-from kwspot.models.recurrent import Encoder, InputScaling, fill_up
+from kwspot.models.recurrent import Encoder, InputScaling, LikeliestWord, fill_up
 
 CLIP_FRAMES = 98  # of one second
 
@@ -21,15 +21,16 @@ CLIP_FRAMES = 98  # of one second
 class PublishedModel(nn.Module):
     """Input scaling, clips filled up to a second, and the network of the paper."""
 
-    def __init__(self, network: nn.Module, scaling: InputScaling | None) -> None:
+    def __init__(self, network: nn.Module, scaling: InputScaling | None, likeliest: LikeliestWord | None) -> None:
         super().__init__()
-        self.network, self.scaling = network, scaling
+        self.network, self.scaling, self.likeliest = network, scaling, likeliest
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Map features to logits."""
         if self.scaling is not None:
             features = self.scaling(features)
-        return self.network(fill_up(features, lengths, CLIP_FRAMES))
+        logits = self.network(fill_up(features, lengths, CLIP_FRAMES))
+        return logits if self.likeliest is None else self.likeliest(logits)
 
 
 class BCResNet(nn.Module):

@@ -159,6 +159,26 @@ class Encoder(nn.Module):
         return torch.cat([end[:, : self.hidden_size], states[0, :, self.hidden_size :]], dim=-1)
 
 
+class LikeliestWord(nn.Module):
+    """Words that are told apart in training and are one class after it, for which the likeliest of them stands.
+
+    logits (batch, n_classes - 1 + n_words) -> in training the same, after it (batch, n_classes)
+
+    The class is number `at`. Not the sum of their posteriors, to which label smoothing gives a share by their number.
+    """
+
+    def __init__(self, at: int, n_words: int) -> None:
+        super().__init__()
+        self.at, self.n_words = at, n_words
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Join the words, or leave them apart in training."""
+        if self.training:
+            return logits
+        before, words, after = logits.tensor_split((self.at, self.at + self.n_words), dim=-1)
+        return torch.cat([before, words.amax(-1, keepdim=True), after], dim=-1)
+
+
 class RecurrentModel(nn.Module):
     """A keyword spotter composed of the parts above; see ModelSettings for what can be chosen."""
 
@@ -167,13 +187,14 @@ class RecurrentModel(nn.Module):
         encoder: Encoder,
         *,
         n_mels: int,
-        n_classes: int,
+        n_classes: int,  # of training
         stem: ConvStem | None,
         frame_stack: int,
         pooling: str,
         attention_heads: int,
         head_norm: bool,
         scaling: InputScaling | None,
+        likeliest: LikeliestWord | None,
     ) -> None:
         super().__init__()
         self.n_mels, self.frame_stack, self.pooling = n_mels, frame_stack, pooling
@@ -184,6 +205,7 @@ class RecurrentModel(nn.Module):
         pooled_size = encoder.output_size * (attention_heads if pooling == "attention" else 1)
         self.head_norm = nn.LayerNorm(pooled_size) if head_norm else None
         self.head = nn.Linear(pooled_size, n_classes)
+        self.likeliest = likeliest
 
     @property
     def step_frames(self) -> int:
@@ -215,7 +237,8 @@ class RecurrentModel(nn.Module):
         """Map features (batch, n_frames, n_mels) and lengths (batch,) to logits (batch, n_classes)."""
         states, lengths = self.states(features, lengths)
         pooled = self._pool(states, lengths)
-        return self.head(pooled if self.head_norm is None else self.head_norm(pooled))
+        logits = self.head(pooled if self.head_norm is None else self.head_norm(pooled))
+        return logits if self.likeliest is None else self.likeliest(logits)
 
     def _pool(self, states: Tensor, lengths: Tensor) -> Tensor:
         if self.pooling == "last":
