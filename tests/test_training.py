@@ -300,7 +300,7 @@ def twelve(tmp_path_factory):
 APART = ["task=kws12", "train.words_apart=true", "train.unknown_share=0.2", "model.input_scaling=standard"]
 
 
-@pytest.mark.parametrize("more", [[], ["augment.mixup=0.2"], ["model.published=bc_resnet_1", "front_end.clip_ms=230"]])
+@pytest.mark.parametrize("more", [[], ["augment.mixup=0.2"], ["model.published=bc_resnet_1"]])
 def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, tmp_path, more):
     run = train(twelve, tmp_path, *APART, *more, "train.epochs=2")
     assert run.record["words_apart"] == ["bed", "cat"]

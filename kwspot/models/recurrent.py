@@ -187,7 +187,7 @@ class RecurrentModel(nn.Module):
         encoder: Encoder,
         *,
         n_mels: int,
-        n_classes: int,  # of training
+        n_classes: int,  # in training
         stem: ConvStem | None,
         frame_stack: int,
         pooling: str,
