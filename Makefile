@@ -73,7 +73,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes of one thread each: more threads than cores wait for each other, which costs up to twenty times the time.
+# Two processes of one thread each: more threads than cores wait for each other.
 test: lint $(VENV)/browser $(VENV)/portaudio
 	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 

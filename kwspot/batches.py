@@ -61,8 +61,7 @@ class Split:
 
     def labelled(self, task: Task) -> "Split":
         """Return the split with the classes of another task, which knows all its words."""
-        labels = [task.class_of(clip.word) for clip in self.clips]
-        return replace(self, labels=np.array(labels, dtype=np.int64))
+        return replace(self, labels=_labels(self.clips, task))
 
     def batches(self, batch_size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[Batch]:
         """Yield all batches from number `start` on, in the order given or as stored; the last may be smaller."""
@@ -135,7 +134,7 @@ def select(
         clips = _balance_rejects(clips, task, unknown_share or REJECT_SHARE)
     if not clips:
         raise MissingError(_nothing_in(cache, task, split))
-    labels = np.array([task.class_of(clip.word) for clip in clips], dtype=np.int64)
+    labels = _labels(clips, task)
     if split == "train" and (absent := [c for i, c in enumerate(task.classes) if i not in set(labels.tolist())]):
         raise MissingError(f"{cache.folder}: no training clips of {', '.join(absent)} for task '{task.name}'")
     return Split(
@@ -180,6 +179,11 @@ def recorded_noise(cache: FeatureCache, front_end: FrontEnd) -> Tensor | None:
     frames = cache.frames[rows]
     heard = frames.mean((1, 2), dtype=np.float32) > silence_value(front_end) + HEARD
     return torch.from_numpy(frames[heard]) if heard.any() else None
+
+
+def _labels(clips: list[CachedClip], task: Task) -> np.ndarray:
+    """Return the class of every clip: (n,) int64."""
+    return np.array([task.class_of(clip.word) for clip in clips], dtype=np.int64)
 
 
 def _balance_rejects(clips: list[CachedClip], task: Task, unknown_share: float) -> list[CachedClip]:

@@ -98,7 +98,7 @@ def run_experiment(
     trainer = Trainer(
         model.to(target),
         experiment.train,
-        train.labelled(told) if words_apart else train,
+        train.labelled(told),
         validation,
         seed=seed,
         device=target,
@@ -143,7 +143,9 @@ def _words_apart(experiment: Experiment, task: Task, train: Split) -> list[str]:
     if not task.rejects:
         raise ConfigError(f"{where}: task '{task.name}' has no class 'unknown'; leave the setting out")
     if experiment.train.distill or (experiment.augment and experiment.augment.neighbour_share):
-        raise ConfigError(f"{where}: 'train.distill' and 'augment.neighbour_share' know 'unknown' as one class; choose")
+        raise ConfigError(
+            f"{where}: 'train.distill' and 'augment.neighbour_share' know 'unknown' as one class; leave it or them out"
+        )
     return sorted({clip.word for clip in train.clips} - {*task.keywords, SILENCE})
 
 

@@ -26,6 +26,7 @@ VARIANTS = [
         ("attention", 2, {"attention_heads": 2}),
         ("mean", 1, {"stem": STEM, "input_scaling": "standard"}),
         ("last", 1, {"likeliest": LikeliestWord(at=3, n_words=4)}),
+        ("max", 1, {"likeliest": LikeliestWord(at=N_CLASSES - 1, n_words=2)}),
     )
 ]
 STREAMING = [variant for variant in VARIANTS if not variant["bidirectional"]]
