@@ -57,9 +57,18 @@ def real_clips():
     return [(clip.word, read_waveform(corpus.folder / clip.name).waveform[:RATE]) for clip in picked]
 
 
+def heard_once(ear, word, waveform):
+    """Say whether a word in a quiet second is one event, wherever the windows of the model, 40 ms apart, fall."""
+    sounds = [np.pad(waveform, (RATE + shift, RATE)) for shift in range(0, ear.step_length, 80)]
+    noise = np.random.default_rng(0).normal(0, 1e-3, 4 * RATE).astype(np.float32)
+    settings = detection_settings(ear.metadata)
+    return all([e.word for e in spot(ear, [sound + noise[: len(sound)]], settings)] == [word] for sound in sounds)
+
+
 def spoken_clips():
-    """28 words by synthesisers that the bundled model knows as clips."""
+    """28 words by synthesisers that the bundled model knows as clips, and hears once without a browser."""
     spotter, clips = Spotter.load(threads=1), []
+    ear = Windows(spotter)
     for name in (name for name in ENGINES if name in installed()):
         with Engine(name) as engine:
             for accent in dict.fromkeys(ENGINES[name].accents[:2]):
@@ -67,7 +76,7 @@ def spoken_clips():
                     waveform, rate = engine.speak(Utterance(word, accent))
                     waveform = resample(np.asarray(waveform, np.float32), rate, RATE)[:RATE]
                     prediction = spotter.predict(waveform)
-                    if prediction.word == word and prediction.posterior > 0.9:
+                    if prediction.word == word and prediction.posterior > 0.9 and heard_once(ear, word, waveform):
                         clips.append((word, waveform))
     assert len({word for word, _ in clips}) >= 5, "the bundled model knows too few of the synthesised words"
     return random.Random(0).sample(clips * N_WORDS, N_WORDS)
