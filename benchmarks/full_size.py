@@ -61,7 +61,7 @@ def seconds_a_step(trainer: Trainer) -> float:
 def main() -> None:
     """Print a line an experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=["rnn_full", "gru_stream_full", "gru_full", "gru_full_12"])
+    parser.add_argument("names", nargs="*", default=["rnn_full", "gru_stream_full", "gru_full"])
     for name, default in (("clips", 84_843), ("steps", 8), ("rounds", 5), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="auto")
