@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock
@@ -72,11 +73,13 @@ class Page:
 
     blocks: "gradio.Blocks"
     live: "Live"
+    kept: "TemporaryDirectory[str]"
 
 
 def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
     """Build the page. `model` is chosen at first; MissingError if there is no such model."""
     chosen = find_model(model, runs_dir, DEFAULT_LONG).name  # the one that can listen live
+    kept = _own_folder()
 
     def names() -> list[str]:
         known = [found.name for found in [*bundled_models(), *run_models(runs_dir)]]
@@ -167,7 +170,7 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
         page.load(threshold_of, choice, [threshold, cost], show_progress="hidden", api_visibility="private")
         page.load(lambda: gradio.Dropdown(names()), None, choice, api_visibility="private")
         page.load(answer, [sound, choice], results, api_visibility="private")
-    return Page(page, Live(open_ear))
+    return Page(page, Live(open_ear), kept)
 
 
 def serve(page: Page, host: str, port: int, *, opened: bool, started: Callable[[str], None]) -> None:
@@ -187,6 +190,7 @@ def serve(page: Page, host: str, port: int, *, opened: bool, started: Callable[[
         Event().wait()
     finally:
         page.blocks.close(verbose=False)
+        page.kept.cleanup()
 
 
 class OwnOriginOnly:
@@ -204,6 +208,16 @@ class OwnOriginOnly:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+def _own_folder() -> "TemporaryDirectory[str]":
+    """Keep what visitors send apart: by default servers share a folder, and each that ends takes recordings from it."""
+    parent = os.environ.get("GRADIO_TEMP_DIR")
+    if parent:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    folder = TemporaryDirectory(prefix="kwspot-", dir=parent)
+    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    return folder
 
 
 @contextmanager

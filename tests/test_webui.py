@@ -214,6 +214,19 @@ def test_no_recording_is_left_when_the_server_ends(tmp_path, spoken, monkeypatch
     assert not list((tmp_path / "kept").rglob("*.wav"))
 
 
+def test_a_server_that_ends_takes_no_recording_from_another(tmp_path, spoken, monkeypatch):
+    from gradio_client import Client, handle_file
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "kept"))
+    path = write_sound(tmp_path / "word.wav", spoken[1])
+    with served(tmp_path) as lasting:
+        with served(tmp_path) as ending:
+            for address in (lasting, ending):
+                Client(address, verbose=False).predict(handle_file(path), "keywords10", api_name="/predict")
+            assert len(list((tmp_path / "kept").rglob("word.wav"))) == 2
+        assert len(list((tmp_path / "kept").rglob("word.wav"))) == 1
+
+
 def test_pictures_drawn_at_once_are_those_drawn_alone(folder):
     from kwspot.webui import _comparison
 
@@ -264,6 +277,7 @@ def test_a_space_starts_as_hugging_face_would_start_it(tmp_path, folder, spoken)
     shutil.copytree(source, tmp_path / "space")
     port = free_port()
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "0.0.0.0"}
+    environment["GRADIO_TEMP_DIR"] = str(tmp_path / "kept")
     command = [sys.executable, "-u", "app.py"]
     with subprocess.Popen(
         command, cwd=tmp_path / "space", env=environment, stdout=subprocess.PIPE, text=True
