@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
 import json
-import logging
 from pathlib import Path
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -38,6 +36,7 @@ from kwspot.files import written_whole
 from kwspot.graph import clip_graph, network_graph, state_parts, stream_graph, with_front_end
 from kwspot.metrics import operating_thresholds
 from kwspot.models.recurrent import RecurrentModel
+from kwspot.quantization import quantised
 from kwspot.runs import INT8, MODEL, STREAM, STREAMED, WINDOWS, Run
 from kwspot.settings import Experiment, FrontEnd
 from kwspot.spotter import SCHEMA
@@ -58,6 +57,7 @@ class Trained:
     model: RecurrentModel
     experiment: Experiment
     split: Split | None  # validation, where the features that chose the best epoch are at hand
+    tested: Split | None  # test, where they are and the run has been measured on it
     checked: list[Floats]  # (batch, n_samples) each
 
     @cached_property
@@ -96,17 +96,16 @@ def prepare(run: Run, data: Path) -> Trained:
     model, experiment = load_model(run, CPU)
     if not isinstance(model, RecurrentModel):
         raise ConfigError(f"{run.id}: {experiment.model.published} is there to compare with; it has no model file")
+    split = tested = None
     try:
         cache = open_cache(data, experiment.front_end)
-        own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
-        split = (
-            select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), VALIDATION)
-            if own
-            else None
-        )
+        if cache.meta["corpus_digest"] == run.record["corpus"]["digest"]:
+            task = resolve_task(experiment.task, cache, classes=run.record["classes"])
+            split = select(cache, task, VALIDATION)
+            tested = select(cache, task, TEST) if TEST in run.evaluations else None
     except MissingError:
-        split = None
-    return Trained(run, model, experiment, split, list(checked_clips(data, experiment.front_end)))
+        pass  # no features there
+    return Trained(run, model, experiment, split, tested, list(checked_clips(data, experiment.front_end)))
 
 
 def write_models(run: Run, data: Path) -> list[Path]:
@@ -161,24 +160,22 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
     """Write the file with weights of 8 bits; return its path and the validation accuracy before and after.
 
-    Quantised by onnxruntime, which knows 8-bit LSTM layers and no others. KwspotError, and no file, if more than
-    `most_lost` (a fraction of the clips) is lost.
+    KwspotError, and no file, if more than `most_lost` (a fraction of the clips) is lost.
     """
-    run, experiment, split = trained.run, trained.experiment, trained.split
-    if experiment.model.cell != "lstm":
-        raise ConfigError(f"{run.id}: onnxruntime has 8-bit layers for lstm only, this run has {experiment.model.cell}")
+    run, split = trained.run, trained.split
     if split is None:
         raise MissingError(f"{run.id}: its features are needed to measure the loss; name its corpus with --data")
     network = network_graph(trained.model)
-    quantised = _quantised(network)
-    before, after = (_accuracy(graph, split) for graph in (network, quantised))
+    small = quantised(network)
+    before, after = (_accuracy(graph, split) for graph in (network, small))
     if before - after > most_lost:
         raise KwspotError(
             f"{run.id}: 8 bits take the validation accuracy from {before:.2%} to {after:.2%}, more than "
             f"--most-lost {most_lost:.2%} allows; nothing written"
         )
-    known = trained.metadata | {"weights": "int8", "accuracy_validation": after, "accuracy_test": None}
-    graph = with_front_end(quantised, experiment.front_end)
+    on_test = _accuracy(small, trained.tested) if trained.tested else None
+    known = trained.metadata | {"weights": "int8", "accuracy_validation": after, "accuracy_test": on_test}
+    graph = with_front_end(small, trained.experiment.front_end)
     return _write(graph, known, path or run.path / INT8), before, after
 
 
@@ -289,37 +286,6 @@ def _accuracy(network: onnx.ModelProto, split: Split) -> float:
         logits = session.run(["logits"], {"features": features.numpy()})[0]
         n_right += int((logits.argmax(-1) == labels.numpy()).sum())
     return n_right / len(split)
-
-
-def _quantised(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Let onnxruntime turn the weights of the LSTM layers into 8 bits; it works from file to file."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
-        onnx.save(_with_initializers(network), before)
-        logging.disable(logging.WARNING)  # it logs advice that does not apply
-        try:
-            quantize_dynamic(
-                before, after, op_types_to_quantize=["LSTM"], per_channel=True, weight_type=QuantType.QInt8
-            )
-        finally:
-            logging.disable(logging.NOTSET)
-        return onnx.load(after)
-
-
-def _with_initializers(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn constants into initialisers, the only weights that the quantiser sees."""
-    changed = onnx.ModelProto.FromString(network.SerializeToString())
-    del changed.graph.node[:]
-    for node in network.graph.node:
-        if node.op_type == "Constant":
-            weight = onnx.TensorProto.FromString(node.attribute[0].t.SerializeToString())
-            weight.name = node.output[0]
-            changed.graph.initializer.append(weight)
-        else:
-            changed.graph.node.append(node)
-    return changed
 
 
 def _write(graph: onnx.ModelProto, known: dict[str, Any], path: Path) -> Path:

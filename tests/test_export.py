@@ -136,16 +136,23 @@ def test_a_file_that_says_something_else_is_not_written(lstm, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_eight_bits(lstm, tmp_path):
-    run, data = lstm
+@pytest.mark.parametrize("name", ["lstm", "rnn_ln", "bilstm"])
+def test_eight_bits(name, tmp_path):
+    run, data = trained_run(tmp_path, "model.hidden_size=48", name=name)
     path, before, after = write_int8_model(prepare(run, data), 0.2)
     assert path == run.path / INT8
     assert before == pytest.approx(run.metrics["accuracy_validation"])
     assert path.stat().st_size < write_clip_model(prepare(run, data), tmp_path / "x.onnx").stat().st_size
-    operators = {node.op_type for node in onnx.load(path).graph.node}
-    assert "DynamicQuantizeLSTM" in operators
     known = Spotter(path).metadata
-    assert (known["weights"], known["accuracy_validation"]) == ("int8", after)
+    assert (known["weights"], known["accuracy_validation"], known["accuracy_test"]) == ("int8", after, None)
+
+
+def test_eight_bits_are_measured_on_test_where_the_run_was(tmp_path):
+    run, data = trained_run(tmp_path)
+    evaluation = evaluate_run(run, split="test", data=data, device="cpu")
+    path, _, _ = write_int8_model(prepare(read_run(run.path), data), 1.0)
+    clip_less = 1 / evaluation["n"]
+    assert Spotter(path).metadata["accuracy_test"] == pytest.approx(evaluation["accuracy"], abs=1.1 * clip_less)
 
 
 def test_eight_bits_that_cost_too_much_are_not_written(lstm, tmp_path, monkeypatch):
@@ -155,13 +162,6 @@ def test_eight_bits_that_cost_too_much_are_not_written(lstm, tmp_path, monkeypat
     with pytest.raises(KwspotError, match=r"from 90\.00% to 80\.00%, more than --most-lost 1\.00% allows"):
         write_int8_model(prepare(run, data), 0.01, tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_eight_bits_are_for_lstm_only(tmp_path):
-    run, data = trained_run(tmp_path, name="rnn_ln")
-    with pytest.raises(ConfigError, match="8-bit layers for lstm only, this run has rnn_ln"):
-        write_int8_model(prepare(run, data), 1.0)
-    assert len(write_models(run, data)) == 2
 
 
 def test_bidirectional_runs_have_no_stream(tmp_path):
@@ -208,7 +208,7 @@ def test_every_experiment_exports_small(name, tmp_path):
             "macs": 0,
         }
 
-    trained = Trained(Untrained(), model, experiment, None, clips)
+    trained = Trained(Untrained(), model, experiment, None, None, clips)
     path = write_clip_model(trained)
     assert path.stat().st_size < 1.2 * 4 * count_parameters(model) + 200_000
     assert Spotter(path).predict(clips[0][0]).word in Untrained.record["classes"]

@@ -1,0 +1,50 @@
+"""Weights of 8 bits: the same graph in a file of a quarter of the size.
+
+    w ~ q * s,   q = round(w / s) of 8 bits,   s = max |w| / 127 over what one output of a layer sums
+
+Symmetric, a scale for each output (Krishnamoorthi 2018, arXiv:1806.08342, section 3.1). onnxruntime multiplies the
+weights out when it opens the file and computes in single precision, so nothing else is rounded, every kind of cell can
+have them, and the file runs as fast as the one with weights of 32 bits.
+"""
+
+import numpy as np
+import onnx
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array, to_array
+
+LARGEST = 127
+SUMMED = {"Conv": (1, 2), "RNN": (2,), "LSTM": (2,), "GRU": (2,), "MatMul": (0,)}  # axes of a layer's weights
+
+
+def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the weights of its layers in 8 bits; biases and normalisations stay as they are."""
+    changed = onnx.ModelProto.FromString(model.SerializeToString())
+    _quantise(changed.graph)
+    return changed
+
+
+def _quantise(graph: onnx.GraphProto) -> None:
+    layers = {name: node.op_type for node in graph.node if node.op_type in SUMMED for name in node.input}
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:  # the body of a loop
+                _quantise(attribute.g)
+        summed = SUMMED[layers[node.output[0]]] if node.op_type == "Constant" and node.output[0] in layers else None
+        if summed and len(node.attribute[0].t.dims) > max(summed):  # else a bias
+            graph.node.extend(_multiplied_out(node, summed))
+        else:
+            graph.node.append(node)
+
+
+def _multiplied_out(constant: onnx.NodeProto, summed: tuple[int, ...]) -> list[onnx.NodeProto]:
+    name, weights = constant.output[0], to_array(constant.attribute[0].t)
+    scales = np.maximum(np.abs(weights).max(summed, keepdims=True) / LARGEST, np.finfo(np.float32).tiny)
+    whole = np.rint(weights / scales).astype(np.int8)
+    return [
+        make_node("Constant", [], [f"{name}_int8"], value=from_array(whole)),
+        make_node("Constant", [], [f"{name}_scales"], value=from_array(scales.astype(np.float32))),
+        make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=onnx.TensorProto.FLOAT),
+        make_node("Mul", [f"{name}_whole", f"{name}_scales"], [name]),
+    ]
