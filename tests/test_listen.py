@@ -22,7 +22,8 @@ from kwspot.cli import app
 from sounds import RATE
 from speech import spoken
 
-MODEL = ("--model", "keywords10")  # which speech.py chooses its words by
+SETTINGS = ("--threshold", "0.8", "--smoothing-ms", "200", "--refractory-ms", "300")
+MODEL = ("--model", "keywords10", *SETTINGS)  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
 DEVICE_RATE = 44_100  # Hz, what ALSA takes where the device has no rate of its own
 COMMAND = 'echo "$KWSPOT_WORD $KWSPOT_START_S $KWSPOT_END_S $KWSPOT_POSTERIOR" >> heard; exit 3'

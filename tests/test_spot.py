@@ -14,7 +14,8 @@ from kwspot.cli import app
 from sounds import RATE, tone, write_sound
 from speech import spoken
 
-MODEL = ("--model", "keywords10")  # which speech.py chooses its words by
+SETTINGS = ("--threshold", "0.8", "--smoothing-ms", "200", "--refractory-ms", "300")
+MODEL = ("--model", "keywords10", *SETTINGS)  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
 
 

@@ -157,5 +157,6 @@ def test_bundled_model_is_small_and_says_what_it_is(name):
     assert spotter.predict(np.zeros(RATE, np.float32)).word == "silence"
     record = Path(__file__).parents[1] / "results" / "bundled" / spotter.metadata["run"]
     evaluation = json.loads((record / "eval-test.json").read_text())
-    assert spotter.metadata["accuracy_test"] == evaluation["accuracy"]
+    rounded = 0.002 if "weights" in spotter.metadata else 0  # 8 bits
+    assert spotter.metadata["accuracy_test"] == pytest.approx(evaluation["accuracy"], abs=rounded)
     assert spotter.metadata["front_end"]["sample_rate"] == spotter.sample_rate
