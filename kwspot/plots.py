@@ -172,7 +172,7 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
     """
     from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
-    with drawing(path, 7.2, 4.6, fitted=True) as (_, axes):
+    with drawing(path, 7.2, 6.4, fitted=True) as (picture, axes):
         front = pareto_front(rows)
         axes.plot(*zip(*map(_cost, front), strict=True), color="#999999", zorder=1, label="Pareto front")
         points = []
@@ -187,11 +187,12 @@ def plot_cost(rows: Sequence[Row], path: Path) -> None:
         axes.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.margins(x=0.2, y=0.12)
-        _label_points(axes, points)
         axes.set_xlabel("MACs a clip")
         axes.set_ylabel("test accuracy (%)")
         axes.set_title("accuracy against cost")
         axes.legend(loc="lower right")
+        picture.draw_without_rendering()  # fits the margins, so that points lie where they will
+        _label_points(axes, points)
 
 
 def _rarity_of_errors(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -200,14 +201,17 @@ def _rarity_of_errors(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _label_points(axes: "Axes", points: Sequence[tuple[str, float, float, float]]) -> None:
-    """Name points (name, x, y, half the error bar) beside them, clear of bars and other names where there is room."""
+    """Name points (name, x, y, half the error bar) beside them, clear of bars and other names where there is room.
+
+    A name that finds its place only further away has a line to its point.
+    """
     from matplotlib.transforms import Bbox
 
     beside: list[tuple[int, int, Literal["left", "right"], Literal["bottom", "top"]]] = [
-        (6, 2, "left", "bottom"),
-        (6, -2, "left", "top"),
-        (-6, 2, "right", "bottom"),
-        (-6, -2, "right", "top"),
+        (right, up, "left" if right > 0 else "right", "bottom" if up > 0 else "top")
+        for far in range(2, 70, 11)
+        for right in (6, -6)
+        for up in (far, -far)
     ]
     taken = []
     for _, x, y, bar in points:
@@ -223,6 +227,10 @@ def _label_points(axes: "Axes", points: Sequence[tuple[str, float, float, float]
         taken.append(boxes[free])
         for text in texts[:free] + texts[free + 1 :]:
             text.remove()
+        right, up, _, _ = beside[free]
+        if abs(up) > 2:
+            line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", (x, y), (right, up), textcoords="offset points", arrowprops=line, zorder=1)
 
 
 def plot_traces(runs: Sequence[Run], path: Path) -> None:

@@ -125,6 +125,17 @@ def test_names_keep_clear_of_each_other_and_of_other_points():
             assert not any(box.contains(*axes.transData.transform((x, end))) for end in (y - bar, y, y + bar))
 
 
+def test_names_of_points_that_are_one_lie_apart_and_are_led_to():
+    axes = Figure().subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    _label_points(axes, [(name, 5, 5, 0.0) for name in "abcdefgh"])
+    names = [text for text in axes.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in names]
+    assert "".join(text.get_text() for text in names) == "abcdefgh"
+    assert not any(box.count_overlaps(boxes[:i]) for i, box in enumerate(boxes))
+    assert sum(text.arrow_patch is not None for text in axes.texts) == 4
+
+
 def test_axes_and_titles_say_what_is_shown(rows, drawn):
     folder, _, _ = drawn
     for curve in CURVES:
