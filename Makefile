@@ -86,7 +86,7 @@ docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false_alarms
 	$(BIN)/kwspot compare --runs results/text --write README.md --block text
 	$(BIN)/kwspot compare --runs results/recipes --versus gru_best_fine --versus bc_resnet_2 --plots docs/plots/recipes --write README.md --block recipes
-	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_apart_varied --plots docs/plots/twelve --write README.md --block twelve
+	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_apart_varied --versus bc_resnet_2_12 --plots docs/plots/twelve --write README.md --block twelve
 	$(BIN)/kwspot compare --runs results/routes --versus route_frames --write README.md --block routes
 	$(BIN)/kwspot compare $(CHANGES) --runs results/study $(WHY) --block ablations
 	$(BIN)/kwspot compare --runs results/sound --write README.md --block sound
