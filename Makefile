@@ -79,7 +79,7 @@ test: lint $(VENV)/browser $(VENV)/portaudio
 
 # tests/test_docs.py runs these and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md
-CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_mended
+CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_mended rnn_trained_long
 docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
 	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots --write README.md --block robustness
