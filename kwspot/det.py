@@ -9,8 +9,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from kwspot.drawing import COLOURS, drawing
 from kwspot.errors import MissingError
-from kwspot.plots import COLOURS, drawing
 from kwspot.runs import STREAMED, WINDOWS, Run
 from kwspot.tables import align
 

@@ -5,13 +5,10 @@
     DIR/cost.svg                                                    test accuracy against MACs, with the Pareto front
     DIR/trace.svg                                                   gradients and states of runs trained with --trace
 
-The same records give the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
-without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
-eyes, without the yellow that white paper swallows; beyond seven, the line style tells experiments apart.
+The same records give the same bytes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 import math
 from pathlib import Path
 import statistics
@@ -21,51 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.compare import Row
-from kwspot.files import written_whole
+from kwspot.drawing import COLOURS, STYLES, drawing
 from kwspot.runs import TRACE, Run, read_lines
 from kwspot.settings import FrontEnd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CURVES = ("accuracy_train", "accuracy_validation", "loss_train", "loss_validation")
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", ":", "-.")
 ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)  # per cent, where marks may stand
-RC = {
-    "svg.hashsalt": "kwspot",
-    "svg.fonttype": "none",  # text stays text: small, searchable
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
-
-
-@contextmanager
-def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterator["tuple[Figure, Axes]"]:
-    """Yield an empty figure (inches) of our style; write it to `path` at the end, whole or not at all.
-
-    `fitted` fits the margins to what stands in them, which takes a second drawing.
-    """
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    with style.context(["default", RC]):
-        figure = Figure(figsize=(width, height), layout="constrained" if fitted else None)
-        axes = figure.subplots()
-        if not fitted:
-            figure.subplots_adjust(left=0.11, right=0.97, top=0.92, bottom=0.13)
-        yield figure, axes
-        with written_whole(path) as partial:
-            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": "kwspot"})
 
 
 def _points(run: Run, curve: str) -> tuple[list[int], list[float]]:

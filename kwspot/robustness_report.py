@@ -10,8 +10,8 @@ from pathlib import Path
 import textwrap
 from typing import Any
 
+from kwspot.drawing import COLOURS, STYLES, drawing
 from kwspot.errors import MissingError
-from kwspot.plots import COLOURS, STYLES, drawing
 from kwspot.runs import BABBLE, CLEAN, NOISE, TELEPHONE, Run
 from kwspot.tables import ABSENT, align
 

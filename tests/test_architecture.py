@@ -12,7 +12,7 @@ ORDER = """
     ahead synthetic features cache shards featurize frames batches augment waveforms degradations conditions metrics
     models.cells models.recurrent models.published models models.cost reproducibility parallel evaluation optimization
     tracing training experiment sweep catalog detection spotter sources prediction soundstream microphone spotting
-    operators graph quantization export streaming assembly false_alarms compare paired blocks tables plots
+    operators graph quantization export streaming assembly false_alarms compare paired blocks tables drawing plots
     robustness_report report robustness det views live webui doctor
     commands commands.console commands.options commands.download commands.synthesize commands.featurize
     commands.train commands.sweep commands.eval commands.compare commands.predict commands.spot commands.listen

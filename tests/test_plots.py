@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from kwspot.compare import choose_runs, table_rows
+from kwspot.drawing import COLOURS
 from kwspot.labels import WORDS_35
 from kwspot.plots import (
-    COLOURS,
     CURVES,
     _label_points,
     _rarity_of_errors,
