@@ -18,6 +18,7 @@ from kwspot.batches import resolve_task, select
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.experiment import Listener, band_statistics, evaluate_run, load_model, run_experiment
 from kwspot.labels import KEYWORDS_10
+from kwspot.reproducibility import has_bfloat16
 from kwspot.settings import TrainSettings
 from kwspot.training import Trainer
 from toy import make_cache, toy_experiment
@@ -233,6 +234,8 @@ def test_mean_of_the_last_epochs_is_what_is_evaluated_from_then_on(data, tmp_pat
 
 @pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"])
 def test_mixed_precision_rounds_products_and_keeps_weights_whole(data, tmp_path, monkeypatch, cell):
+    if cell == "lstm" and not has_bfloat16(torch.device("cpu")):
+        pytest.skip("torch imitates bfloat16 on this CPU for every cell but the LSTM")
     monkeypatch.setattr("kwspot.training.has_bfloat16", lambda _: True)
     settings = [f"model.cell={cell}", "train.epochs=1", "model.dropout=0", "model.input_scaling=standard"]
     exact = train(data, tmp_path, *settings)
