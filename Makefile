@@ -25,7 +25,8 @@ $(VENV)/demo-installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/test-installed: pyproject.toml | $(BIN)/python
-	@echo "Installing into $(VENV): torch is large (4.7 GB on Linux), this takes a minute or a few."
+	@[ -e $(VENV)/demo-installed ] && echo "Installing into $(VENV) what the tests need beside." || \
+	  echo "Installing into $(VENV): torch is large (4.7 GB on Linux), this takes a minute or a few."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/demo-installed
 
