@@ -74,9 +74,10 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes of one thread each: more threads than cores wait for each other.
+# Two processes of one thread each: more threads than cores wait for each other. A file's tests stay in one process, so
+# that the minute of the live page is heard once, by a machine that keeps up.
 test: lint $(VENV)/browser $(VENV)/portaudio
-	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # tests/test_docs.py runs these and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md

@@ -26,7 +26,6 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 httpx = pytest.importorskip("httpx")
 testclient = pytest.importorskip("starlette.testclient")
 BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-pytestmark = pytest.mark.xdist_group("webui")
 
 MINUTE_S, SLOT_S = 60, 2
 N_WORDS = 28

@@ -25,7 +25,6 @@ from sounds import RATE, tone, write_sound
 pytest.importorskip("gradio", reason="the [ui] extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-pytestmark = pytest.mark.xdist_group("webui")
 
 
 @pytest.fixture(scope="module")
