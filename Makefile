@@ -75,7 +75,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/mypy
 
 # Two processes of one thread each: more threads than cores wait for each other. A file's tests stay in one process, so
-# that the minute of the live page is heard once, by a machine that keeps up.
+# that the minute of the live page is heard once, and files in their order, so that the two with browsers lie far apart.
 test: lint $(VENV)/browser $(VENV)/portaudio
 	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -36,9 +36,8 @@ def chromium(playwright, microphone):
     """Start a browser that hears the file over and over."""
     flags = ["use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"]
     flags += [f"use-file-for-fake-audio-capture={microphone}", "no-sandbox"]
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags])
-    yield browser
-    browser.close()
+    with playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags]) as browser:
+        yield browser
 
 
 def visit(browser, address):
