@@ -15,7 +15,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from kwspot.models import CELLS
+from kwspot.models.factory import CELLS
 from kwspot.models.recurrent import Encoder
 
 N_FRAMES, N_MELS, HIDDEN = 98, 40, 128

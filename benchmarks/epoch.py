@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from kwspot.batches import Split
-from kwspot.cache import CachedClip
-from kwspot.config import load_experiment
-from kwspot.models import build_model
-from kwspot.training import Trainer
+from kwspot.experiments.registry import load_experiment
+from kwspot.features.cache import CachedClip
+from kwspot.features.dataset import Split
+from kwspot.models.factory import build_model
+from kwspot.training.trainer import Trainer
 
 N_CLASSES = 35
 

@@ -16,14 +16,14 @@ import time
 import numpy as np
 import torch
 
-from kwspot.augment import augment
-from kwspot.batches import Split
-from kwspot.config import load_experiment
-from kwspot.labels import TASKS
-from kwspot.models import build_model
-from kwspot.reproducibility import choose_device, has_bfloat16
-from kwspot.settings import Experiment
-from kwspot.training import Progress, Trainer
+from kwspot.experiments.registry import load_experiment
+from kwspot.experiments.settings import Experiment
+from kwspot.features.dataset import Split
+from kwspot.models.device import choose_device, has_bfloat16
+from kwspot.models.factory import build_model
+from kwspot.tasks import TASKS
+from kwspot.training.augment_features import augment
+from kwspot.training.trainer import Progress, Trainer
 
 
 def make_trainer(experiment: Experiment, n_steps: int, device: torch.device) -> Trainer:

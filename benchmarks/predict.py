@@ -21,12 +21,12 @@ import soundfile
 import torch
 
 from kwspot import Spotter
-from kwspot.audio import read_clip
-from kwspot.config import load_experiment
-from kwspot.features import LogMel
-from kwspot.models import build_model
-from kwspot.prediction import BATCH, predict_all
-from kwspot.sources import Source
+from kwspot.audio.inputs import Source
+from kwspot.audio.reading import read_clip
+from kwspot.experiments.registry import load_experiment
+from kwspot.features.log_mel import LogMel
+from kwspot.inference.batch import BATCH, predict_all
+from kwspot.models.factory import build_model
 
 N_CLASSES = 12
 IMPORTS = "import numpy, onnxruntime, soundfile"
@@ -34,10 +34,10 @@ BY_TORCH = """
 import sys
 from pathlib import Path
 import torch
-from kwspot.audio import read_clip
-from kwspot.config import load_experiment
-from kwspot.features import LogMel
-from kwspot.models import build_model
+from kwspot.audio.reading import read_clip
+from kwspot.experiments.registry import load_experiment
+from kwspot.features.log_mel import LogMel
+from kwspot.models.factory import build_model
 experiment = load_experiment("keywords10")
 model = build_model(experiment.model, experiment.front_end.n_mels, 12).eval()
 model.load_state_dict(torch.load(sys.argv[1], weights_only=True))

@@ -19,8 +19,8 @@ import time
 import numpy as np
 import soundfile
 
-from kwspot.audio import resample
-from kwspot.voices import ENGINES, Engine, Utterance, installed
+from kwspot.audio.reading import resample
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
 
 RATE = 48_000  # Hz, of the file
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "seven")
@@ -47,11 +47,12 @@ def child(path: Path, model: str | None, step_ms: float) -> None:
     """Spot a recording and print what it took, as JSON."""
     import resource
 
-    from kwspot.catalog import DEFAULT_LONG
-    from kwspot.detection import DetectionSettings
-    from kwspot.soundstream import file_blocks
-    from kwspot.spotter import Spotter, Stream, Windows
-    from kwspot.spotting import Ear, spot
+    from kwspot.audio.blocks import file_blocks
+    from kwspot.inference.detector import DetectionSettings
+    from kwspot.inference.model_zoo import DEFAULT_LONG
+    from kwspot.inference.pipeline import Ear, spot
+    from kwspot.inference.spotter import Spotter
+    from kwspot.inference.streaming import Stream, Windows
 
     ear: Ear = Stream(model) if model else Windows(Spotter.load(DEFAULT_LONG, threads=1), step_ms=step_ms)
     ear.feed(np.zeros(ear.sample_rate, np.float32))

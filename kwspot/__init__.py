@@ -5,26 +5,26 @@ from kwspot import Spotter
 Spotter.load().predict_file("yes.wav").word
 """
 
+from importlib import import_module
 import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kwspot.spotter import Prediction as Prediction
-    from kwspot.spotter import Spotter as Spotter
-    from kwspot.spotter import Stream as Stream
+    from kwspot.inference.spotter import Prediction as Prediction
+    from kwspot.inference.spotter import Spotter as Spotter
+    from kwspot.inference.streaming import Stream as Stream
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Spotter", "Stream", "__version__"]
 
+_HOME = {"Prediction": "spotter", "Spotter": "spotter", "Stream": "streaming"}
 
 # onnxruntime >= 1.29 reports to Microsoft unless this is set before its import; its own switch comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the spotter when it is first asked for: `kwspot --help` can do without onnxruntime."""
-    if name in ("Prediction", "Spotter", "Stream"):
-        from kwspot import spotter
-
-        return getattr(spotter, name)
+    """Import a class when it is first asked for: `kwspot --help` can do without onnxruntime."""
+    if name in _HOME:
+        return getattr(import_module(f"kwspot.inference.{_HOME[name]}"), name)
     raise AttributeError(f"module 'kwspot' has no attribute '{name}'")

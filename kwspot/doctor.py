@@ -125,7 +125,7 @@ def _parts() -> Iterator[Finding]:
 
 
 def _voices() -> Iterator[Finding]:
-    from kwspot.voices import ENGINES
+    from kwspot.synthesis.engines import ENGINES
 
     versions = {info.distribution: installed(info.distribution) for info in ENGINES.values()}
     there = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
@@ -138,14 +138,14 @@ def _voices() -> Iterator[Finding]:
 
 
 def _registry(path: Path | None) -> Iterator[Finding]:
-    from kwspot.config import find_registry, load_registry
+    from kwspot.experiments.registry import find_registry, load_registry
 
     yield Finding("registry", OK, f"{find_registry(path)}: {len(load_registry(path))} experiments")
 
 
 def corpus_findings(data: Path, here: str = "") -> Iterator[Finding]:
     """Examine the recordings: are they there, and all that came with them?"""
-    from kwspot import corpus, install
+    from kwspot.corpus import install, layout
 
     download = f"kwspot download{here}"
     if not data.is_dir():
@@ -157,9 +157,9 @@ def corpus_findings(data: Path, here: str = "") -> Iterator[Finding]:
     try:
         marker = install.read_marker(data)
         check = install.check(data) if marker else None
-        found = corpus.read_corpus(data)
+        found = layout.read_corpus(data)
     except MissingError:
-        if corpus.imported_digest(data) is None:
+        if layout.imported_digest(data) is None:
             yield Finding("corpus", WARN, f"{data}: no clips", download)
         else:
             yield Finding("corpus", OK, f"{data}: no recordings, but frames imported from elsewhere")
@@ -181,17 +181,17 @@ def corpus_findings(data: Path, here: str = "") -> Iterator[Finding]:
 
 def corpus_splits() -> tuple[str, ...]:
     """Return the splits in the order in which they are told."""
-    from kwspot import corpus
+    from kwspot.corpus import layout
 
-    return corpus.TRAIN, corpus.VALIDATION, corpus.TEST, corpus.TEST12
+    return layout.TRAIN, layout.VALIDATION, layout.TEST, layout.TEST12
 
 
 def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
     """Examine the feature caches of a corpus: whole, and of the corpus as it now is?"""
-    from kwspot.cache import cache_folder, caches_of, read_cache
-    from kwspot.corpus import STATE, corpus_fingerprint
+    from kwspot.corpus.layout import STATE, corpus_fingerprint
+    from kwspot.experiments.settings import FrontEnd
+    from kwspot.features.cache import cache_folder, caches_of, read_cache
     from kwspot.files import PARTIAL
-    from kwspot.settings import FrontEnd
 
     featurize = f"kwspot featurize{here}"
     for partial in sorted((data / STATE).glob(f"features-*{PARTIAL}")):
@@ -225,7 +225,7 @@ def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
 
 def run_findings(runs_dir: Path) -> Iterator[Finding]:
     """Examine the runs: how many are finished, which cannot be read."""
-    from kwspot.runs import RUN, read_run
+    from kwspot.experiments.runs import RUN, read_run
 
     finished, unfinished = 0, []
     for file in sorted(runs_dir.glob(f"*/{RUN}")):
@@ -247,7 +247,7 @@ def run_findings(runs_dir: Path) -> Iterator[Finding]:
 
 
 def _space(data: Path, runs_dir: Path) -> Iterator[Finding]:
-    from kwspot.corpus import corpus_fingerprint
+    from kwspot.corpus.layout import corpus_fingerprint
 
     for folder in (data, runs_dir):
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from kwspot.experiments.runs import BEST, HISTORY, METRICS, RUN, SCHEMA, TIMING, Run, read_run, run_id, write_lines
 from kwspot.files import write_json
-from kwspot.runs import BEST, HISTORY, METRICS, RUN, SCHEMA, TIMING, Run, read_run, run_id, write_lines
 
 CORPUS = {
     "name": "speech_commands_v0.02",

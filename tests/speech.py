@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kwspot import Spotter
-from kwspot.audio import resample
-from kwspot.voices import ENGINES, Engine, Utterance, installed
-from sounds import RATE
+from kwspot.audio.reading import resample
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from tests.sounds import RATE
 
 WORDS = ("yes", "stop", "left", "right", "off", "no", "down")
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from kwspot import __version__, errors
 from kwspot.cli import app
-from toy import SETTINGS, make_cache
+from tests.toy import SETTINGS, make_cache
 
 HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "gradio")
 COMMANDS = get_command(app).commands

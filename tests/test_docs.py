@@ -13,13 +13,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from kwspot import Spotter
-from kwspot.blocks import read_block
-from kwspot.catalog import bundled_models
 from kwspot.cli import app
-from kwspot.config import load_registry
-from kwspot.report import card_figures
-from kwspot.runs import read_run
-from sounds import tone, write_sound
+from kwspot.experiments.registry import load_registry
+from kwspot.experiments.runs import read_run
+from kwspot.inference.model_zoo import bundled_models
+from kwspot.reports.accuracy import card_figures
+from kwspot.reports.markdown_blocks import read_block
+from tests.sounds import tone, write_sound
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

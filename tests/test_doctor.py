@@ -9,12 +9,12 @@ import soundfile
 from typer.testing import CliRunner
 
 from kwspot import doctor
-from kwspot.cache import CachedClip, cache_folder, opened_writer
 from kwspot.cli import app
-from kwspot.corpus import corpus_fingerprint
+from kwspot.corpus.layout import corpus_fingerprint
 from kwspot.doctor import FAIL, OK, WARN, Finding, corpus_findings, feature_findings, run_findings, torch_findings
-from kwspot.settings import FrontEnd
-from records import make_run
+from kwspot.experiments.settings import FrontEnd
+from kwspot.features.cache import CachedClip, cache_folder, opened_writer
+from tests.records import make_run
 
 SHORT = FrontEnd(clip_ms=100)
 

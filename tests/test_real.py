@@ -9,16 +9,17 @@ import pytest
 import soundfile
 
 from kwspot import Spotter
-from kwspot.config import load_experiment
-from kwspot.corpus import TEST, read_corpus, which_split
-from kwspot.detection import DetectionSettings, keywords_of
-from kwspot.experiment import evaluate_run, run_experiment
-from kwspot.export import write_models
-from kwspot.featurize import featurize
-from kwspot.frames import check_frames, read_frames
-from kwspot.spotter import Windows
-from kwspot.spotting import spot
-from kwspot.streaming import compare_streaming
+from kwspot.corpus.layout import TEST, read_corpus, which_split
+from kwspot.evaluation.evaluate import evaluate_run
+from kwspot.evaluation.stream_parity import compare_streaming
+from kwspot.experiments.registry import load_experiment
+from kwspot.export.export import write_models
+from kwspot.features.extract import featurize
+from kwspot.features.imported import check_frames, read_frames
+from kwspot.inference.detector import DetectionSettings, keywords_of
+from kwspot.inference.pipeline import spot
+from kwspot.inference.streaming import Windows
+from kwspot.training.run import run_experiment
 
 pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
 SPEECH = Path(os.environ.get("KWSPOT_REAL_CORPUS", ""))

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from kwspot.cache import CachedClip, cache_folder, opened_writer
-from kwspot.config import load_experiment
-from kwspot.corpus import IMPORTED, STATE
+from kwspot.corpus.layout import IMPORTED, STATE
+from kwspot.experiments.registry import load_experiment
+from kwspot.experiments.settings import FrontEnd
+from kwspot.features.cache import CachedClip, cache_folder, opened_writer
 from kwspot.files import write_json
-from kwspot.settings import FrontEnd
 
 FRONT_END = FrontEnd(clip_ms=230.0)  # 21 frames
 SETTINGS = ["front_end.clip_ms=230", "task=folder", "model.hidden_size=16", "train.batch_size=8"]

@@ -14,7 +14,7 @@ from kwspot.commands.options import RUNS, Quiet, RunsDir, complete_run
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:  # the table needs no numpy
-    from kwspot.paired import Difference
+    from kwspot.evaluation.significance import Difference
 
 ACCURACY = "accuracy"
 
@@ -81,8 +81,8 @@ def compare(
 
       kwspot compare --json | jq '.rows[].accuracy_test'
     """
-    from kwspot import tables
-    from kwspot.compare import choose_runs, notes, sort_rows, table_rows
+    from kwspot.evaluation.comparison import choose_runs, notes, sort_rows, table_rows
+    from kwspot.reports import results_table
 
     formats = {"--markdown": as_markdown, "--json": as_json, "--csv": as_csv, "--latex": as_latex}
     if len(given := [option for option, wanted in formats.items() if wanted]) > 1:
@@ -101,39 +101,39 @@ def compare(
         console.note(f"note: {line}")
     against: list[Difference] = []
     if versus:
-        from kwspot.paired import differences
+        from kwspot.evaluation.significance import differences
 
         against = differences(rows, versus)
     written: list[Path] = []
     if plots:
-        from kwspot.plots import write_plots
+        from kwspot.reports.plots import write_plots
 
         with console.progress("drawing", unit="figures", quiet=quiet) as report:
             written = write_plots(rows, plots, report)
         console.note(f"wrote {len(written)} figures below {plots}")
     if write:
-        from kwspot.blocks import write_block
+        from kwspot.reports.markdown_blocks import write_block
 
-        write_block(write, tables.markdown(rows, _pictures(written, write), against), block)
+        write_block(write, results_table.markdown(rows, _pictures(written, write), against), block)
         console.note(f"wrote the {block} block of {write}")
     if as_json:
-        console.say(tables.as_json(rows, against))
+        console.say(results_table.as_json(rows, against))
     elif as_csv:
-        console.say(tables.as_csv(rows))
+        console.say(results_table.as_csv(rows))
     elif as_latex:
-        console.say(tables.latex(rows))
+        console.say(results_table.latex(rows))
     elif as_markdown:
-        console.say(tables.markdown(rows, differences=against))
+        console.say(results_table.markdown(rows, differences=against))
     else:
-        console.say(tables.terminal(rows, _width(), against))
+        console.say(results_table.terminal(rows, _width(), against))
 
 
 def _show(
     show: str, names: Sequence[str], runs: Path, plots: Path | None, write: Path | None, block: str, given: list[str]
 ) -> None:
     """Show what a view knows of runs, in the form given: --markdown, --json or for the terminal."""
-    from kwspot.compare import choose_runs
-    from kwspot.views import VIEWS
+    from kwspot.evaluation.comparison import choose_runs
+    from kwspot.reports.views import VIEWS
 
     if show not in VIEWS:
         raise ConfigError(f"--show {show}: unknown; known: {', '.join((ACCURACY, *VIEWS))}")
@@ -148,7 +148,7 @@ def _show(
         console.note(f"wrote {', '.join(map(str, written))}")
         pictures = [(view.title, _beside(path, write)) for path in written] if write else []
     if write:
-        from kwspot.blocks import write_block
+        from kwspot.reports.markdown_blocks import write_block
 
         write_block(write, view.markdown(finished, pictures), block)
         console.note(f"wrote the {block} block of {write}")

@@ -11,7 +11,7 @@ from kwspot.commands.options import DATA, Quiet
 from kwspot.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
-    from kwspot.download import Progress
+    from kwspot.corpus.download import Progress
 
 
 class Version(str, Enum):
@@ -69,7 +69,7 @@ def download(
     if verify:
         _verify(dest)
     elif synthetic:
-        from kwspot.synthetic import synthesize_corpus
+        from kwspot.synthesis.corpus import synthesize_corpus
 
         with console.progress("speak", unit="clips", quiet=quiet) as report:
             marker = synthesize_corpus(dest, n_voices=voices, seed=seed, engines=engine, report=report)
@@ -89,8 +89,8 @@ def _install(
     keep_archive: bool,
     progress: "Progress",
 ) -> None:
-    from kwspot.download import V2, choose, download_archive, install_file
-    from kwspot.install import TEST12, read_marker
+    from kwspot.corpus.download import V2, choose, download_archive, install_file
+    from kwspot.corpus.install import TEST12, read_marker
 
     if file:
         marker, new = install_file(file, dest, version, sha256=sha256, progress=progress)
@@ -104,7 +104,7 @@ def _install(
 
 
 def _verify(dest: Path) -> None:
-    from kwspot.install import CORPUS, TEST12, check, read_marker
+    from kwspot.corpus.install import CORPUS, TEST12, check, read_marker
 
     wrong: list[str] = []
     for part in (CORPUS, TEST12) if read_marker(dest, TEST12) else (CORPUS,):

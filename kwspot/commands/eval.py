@@ -11,7 +11,7 @@ from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
 from kwspot.errors import KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.runs import Run
+    from kwspot.experiments.runs import Run
 
 
 def eval_(
@@ -68,13 +68,13 @@ def eval_(
 
       kwspot eval lstm --robustness --plots plots
     """
-    from kwspot.det import false_alarm_table
-    from kwspot.experiment import evaluate_run
-    from kwspot.export import refresh_metadata
-    from kwspot.report import evaluation_table, streaming_line
-    from kwspot.robustness_report import robustness_table
-    from kwspot.runs import finished_runs, read_run
-    from kwspot.streaming import compare_streaming
+    from kwspot.evaluation.evaluate import evaluate_run
+    from kwspot.evaluation.stream_parity import compare_streaming
+    from kwspot.experiments.runs import finished_runs, read_run
+    from kwspot.export.export import refresh_metadata
+    from kwspot.reports.accuracy import evaluation_table, streaming_line
+    from kwspot.reports.det import false_alarm_table
+    from kwspot.reports.robustness import robustness_table
 
     below = []
     for run in [run for name in names for run in finished_runs(runs, name)]:
@@ -98,7 +98,7 @@ def eval_(
             if harder:
                 console.say(f"\n{robustness_table(harder)}")
         if plots:
-            from kwspot.plots import plot_confusion
+            from kwspot.reports.plots import plot_confusion
 
             path = plots / run.experiment / run.id / f"confusion_{split}.svg"
             plot_confusion(evaluation, path, f"{run.id}, {split} split")
@@ -110,12 +110,12 @@ def eval_(
 
 
 def _false_alarms(run: "Run", long_audio: dict[str, Any], plots: Path | None) -> dict[str, Any]:
-    from kwspot.false_alarms import measure_false_alarms
+    from kwspot.evaluation.false_alarms import measure_false_alarms
 
     with console.progress("long audio", unit="utterances") as report:
         measured = measure_false_alarms(run, report=report, **long_audio)
     if plots:
-        from kwspot.det import plot_det
+        from kwspot.reports.det import plot_det
 
         path = plots / run.experiment / run.id / f"det_{long_audio['split']}.svg"
         plot_det({run.id: measured}, path)
@@ -124,12 +124,12 @@ def _false_alarms(run: "Run", long_audio: dict[str, Any], plots: Path | None) ->
 
 
 def _robustness(run: "Run", split: str, data: Path, plots: Path | None) -> dict[str, Any]:
-    from kwspot.robustness import measure_robustness
+    from kwspot.evaluation.robustness import measure_robustness
 
     with console.progress("robustness", unit="clips") as report:
         measured = measure_robustness(run, split=split, data=data, report=report)
     if plots:
-        from kwspot.robustness_report import plot_robustness
+        from kwspot.reports.robustness import plot_robustness
 
         path = plots / run.experiment / run.id / f"robustness_{split}.svg"
         plot_robustness({run.id: measured}, path)

@@ -12,8 +12,8 @@ from kwspot.commands.options import RUNS, RegistryPath, RunsDir, complete_experi
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kwspot.runs import Run
-    from kwspot.settings import Experiment
+    from kwspot.experiments.runs import Run
+    from kwspot.experiments.settings import Experiment
 
 
 def experiments(
@@ -37,8 +37,8 @@ def experiments(
 
       kwspot experiments --json | jq -r '.[].name'
     """
-    from kwspot.config import find_registry, load_defaults, load_registry
-    from kwspot.runs import list_runs
+    from kwspot.experiments.registry import find_registry, load_defaults, load_registry
+    from kwspot.experiments.runs import list_runs
 
     known = load_registry(registry)
     if strange := [name for name in names or () if name not in known]:

@@ -47,8 +47,8 @@ def export(
     """
     if stream and int8:
         raise ConfigError("--stream and --int8 are two files: ask for one at a time")
-    from kwspot.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
-    from kwspot.runs import best_run
+    from kwspot.experiments.runs import best_run
+    from kwspot.export.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
 
     trained = prepare(best_run(runs, name), data)
     if int8:
@@ -62,8 +62,8 @@ def export(
         if out is None and can_stream(trained.run):
             paths.append(write_stream_model(trained))
     if card:
-        from kwspot.blocks import write_block
-        from kwspot.report import card_figures
+        from kwspot.reports.accuracy import card_figures
+        from kwspot.reports.markdown_blocks import write_block
 
         write_block(card, card_figures(trained.run), "figures")
         console.note(f"wrote {card}")

@@ -10,8 +10,8 @@ from kwspot.commands.options import DATA, DataDir, Overrides, Quiet, RegistryPat
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.frames import Frames
-    from kwspot.settings import FrontEnd
+    from kwspot.experiments.settings import FrontEnd
+    from kwspot.features.imported import Frames
 
 
 def featurize(
@@ -60,16 +60,16 @@ def featurize(
 
       kwspot featurize lstm --from-frames frames.npy index.tsv --scale 0.1 --data imported
     """
-    from kwspot.config import load_experiment, load_registry
-    from kwspot.featurize import featurize as compute
-    from kwspot.featurize import summary
+    from kwspot.experiments.registry import load_experiment, load_registry
+    from kwspot.features.extract import featurize as compute
+    from kwspot.features.extract import summary
 
     experiments = [load_experiment(name, registry, overrides or ()) for name in names or load_registry(registry)]
     front_ends = list(dict.fromkeys(experiment.front_end for experiment in experiments))
     if from_frames:
         if len(front_ends) > 1:
             raise ConfigError("--from-frames: name one experiment, whose front end made the frames")
-        from kwspot.frames import read_frames
+        from kwspot.features.imported import read_frames
 
         frames = read_frames(*from_frames, front_ends[0], scale=scale, offset=offset, noise=noise)
         _import(frames, front_ends[0], check, data, quiet)
@@ -90,7 +90,7 @@ def featurize(
 
 
 def _import(frames: "Frames", front_end: "FrontEnd", recordings: Path | None, data: Path, quiet: bool) -> None:
-    from kwspot.frames import check_frames, import_frames
+    from kwspot.features.imported import check_frames, import_frames
 
     if recordings:
         agreement = check_frames(frames, recordings, front_end)

@@ -14,8 +14,8 @@ from kwspot.commands.spot import EventLines
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kwspot.audio import Waveform
-    from kwspot.detection import Event
+    from kwspot.audio.reading import Waveform
+    from kwspot.inference.detector import Event
 
 
 def listen(
@@ -67,13 +67,13 @@ def listen(
         raise ConfigError("--raw-rate is about standard input: kwspot listen - --raw-rate HZ")
     if source is not None and device is not None:
         raise ConfigError("standard input and --device are two things to listen to; give one")
-    from kwspot.spotting import detection_settings, open_ear, spot
+    from kwspot.inference.pipeline import detection_settings, open_ear, spot
 
     ear = open_ear(model, runs, streaming=stream)
     settings = detection_settings(
         ear.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
-    from kwspot.detection import keywords_of
+    from kwspot.inference.detector import keywords_of
 
     blocks, name = standard_input(ear.sample_rate, raw_rate) if source else microphone(ear.sample_rate, device)
     console.note(f"listening to {name} with {ear.name}: {' '.join(keywords_of(ear.labels))}")
@@ -86,15 +86,15 @@ def listen(
 
 def standard_input(sample_rate: int, raw_rate: int | None) -> tuple[Iterator["Waveform"], str]:
     """Return the blocks of standard input, short ones, and its name."""
-    from kwspot.soundstream import SHORT_BLOCK_S
-    from kwspot.soundstream import standard_input as blocks
+    from kwspot.audio.blocks import SHORT_BLOCK_S
+    from kwspot.audio.blocks import standard_input as blocks
 
     return blocks(sample_rate, raw_rate, SHORT_BLOCK_S), "standard input"
 
 
 def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:
     """Return the blocks of a microphone and its name; that samples were lost is said once."""
-    from kwspot.microphone import find_device, microphone_blocks
+    from kwspot.audio.microphone import find_device, microphone_blocks
 
     device, said = find_device(wanted), False
 
@@ -110,7 +110,7 @@ def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform
 
 def show_devices() -> None:
     """Print a line an input device: number, name, system, rate; the default one with a star."""
-    from kwspot.microphone import list_devices
+    from kwspot.audio.microphone import list_devices
 
     for device in list_devices():
         star = "*" if device.is_default else " "

@@ -10,7 +10,7 @@ from kwspot.commands.options import RUNS, RunsDir, complete_model
 from kwspot.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from kwspot.catalog import ModelFile
+    from kwspot.inference.model_zoo import ModelFile
 
 
 def models(
@@ -33,7 +33,7 @@ def models(
 
       kwspot models lstm-s1 --json
     """
-    from kwspot.catalog import bundled_models, find_model, run_models
+    from kwspot.inference.model_zoo import bundled_models, find_model, run_models
 
     if name:
         model = find_model(name, runs)
@@ -58,14 +58,14 @@ def models(
 
 
 def _known(model: "ModelFile") -> dict[str, Any]:
-    from kwspot.spotter import Spotter
+    from kwspot.inference.spotter import Spotter
 
     size = model.path.stat().st_size if model.path.is_file() else 0
     return {"path": str(model.path), "size_bytes": size, **Spotter(model.path).metadata}
 
 
 def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
-    from kwspot.tables import ABSENT, align
+    from kwspot.reports.results_table import ABSENT, align
 
     def row(name: str, known: dict[str, Any]) -> list[str]:
         accuracy = known["accuracy_test"]

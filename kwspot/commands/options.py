@@ -30,19 +30,19 @@ def _runs_dir(context: typer.Context) -> Path:
 
 
 def _experiments(context: typer.Context) -> Iterable[str]:
-    from kwspot.config import load_registry
+    from kwspot.experiments.registry import load_registry
 
     return load_registry(context.params.get("registry"))
 
 
 def _runs(context: typer.Context) -> Iterable[str]:
-    from kwspot.runs import list_runs
+    from kwspot.experiments.runs import list_runs
 
     return (name for run in list_runs(_runs_dir(context)) for name in (run.experiment, run.id))
 
 
 def _models(context: typer.Context) -> Iterable[str]:
-    from kwspot.catalog import bundled_models, run_models
+    from kwspot.inference.model_zoo import bundled_models, run_models
 
     return (model.name for model in [*bundled_models(), *run_models(_runs_dir(context))])
 

@@ -11,7 +11,7 @@ from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RawRate, Run
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.spotter import Prediction
+    from kwspot.inference.spotter import Prediction
 
 SCHEMA = 1  # of a line of --json
 
@@ -57,9 +57,10 @@ def predict(
     """
     if bool(paths) == random:
         raise ConfigError("predict needs audio files, or --random for a test clip of the corpus; not both")
-    from kwspot.prediction import predict_all
-    from kwspot.sources import Source, expand, random_test_clip
-    from kwspot.spotter import Spotter
+    from kwspot.audio.inputs import Source, expand
+    from kwspot.corpus.layout import random_test_clip
+    from kwspot.inference.batch import predict_all
+    from kwspot.inference.spotter import Spotter
 
     spotter = Spotter.load(model, runs_dir=runs)
     if random:

@@ -34,7 +34,7 @@ def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir =
     context.obj = runs_dir
     if context.invoked_subcommand:
         return
-    from kwspot.runs import RUN, Run, read_run
+    from kwspot.experiments.runs import RUN, Run, read_run
 
     found: list[Run] = []
     broken: list[IntegrityError] = []
@@ -73,7 +73,7 @@ def show(
 
       kwspot runs show lstm-s1 --json | jq .metrics
     """
-    from kwspot.runs import find_run
+    from kwspot.experiments.runs import find_run
 
     run = find_run(runs_dir or context.obj, name)
     if as_json:
@@ -82,7 +82,7 @@ def show(
         more["robustness"] = run.robustness
         console.say(json.dumps({**whole, **more}, indent=2, ensure_ascii=False))
         return
-    from kwspot.report import run_text
+    from kwspot.reports.accuracy import run_text
 
     console.say(run_text(run))
 
@@ -105,7 +105,7 @@ def rm(
 
       kwspot runs rm --yes lstm-s1 lstm-s2
     """
-    from kwspot.runs import RUN, find_run, remove_run
+    from kwspot.experiments.runs import RUN, find_run, remove_run
 
     where = runs_dir or context.obj
     # A run named in full is not read, so that one that cannot be read can be removed.
@@ -146,8 +146,8 @@ def export(
 
       kwspot compare --runs results
     """
-    from kwspot.compare import choose_runs
-    from kwspot.runs import copy_record
+    from kwspot.evaluation.comparison import choose_runs
+    from kwspot.experiments.runs import copy_record
 
     finished, unfinished = choose_runs(runs_dir or context.obj, names or ())
     for run in finished:
@@ -175,7 +175,7 @@ def _described(run: Any) -> dict[str, Any]:
 
 
 def _table(found: list[Any]) -> list[str]:
-    from kwspot.tables import ABSENT, align
+    from kwspot.reports.results_table import ABSENT, align
 
     def percent(fraction: float | None) -> str:
         return ABSENT if fraction is None else f"{100 * fraction:.1f}"

@@ -11,7 +11,7 @@ from kwspot.commands.options import RUNS, ModelName, RawRate, RefractoryMs, Runs
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.detection import Event
+    from kwspot.inference.detector import Event
 
 SCHEMA = 1  # of a line of --json
 
@@ -47,9 +47,9 @@ def spot(
 
       sox meeting.m4a -t wav - | kwspot spot -
     """
-    from kwspot.soundstream import long_sounds
-    from kwspot.spotting import detection_settings, open_ear
-    from kwspot.spotting import spot as spot_blocks
+    from kwspot.audio.blocks import long_sounds
+    from kwspot.inference.pipeline import detection_settings, open_ear
+    from kwspot.inference.pipeline import spot as spot_blocks
 
     ear = open_ear(model, runs, streaming=stream)
     settings = detection_settings(

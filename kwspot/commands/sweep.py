@@ -20,8 +20,8 @@ from kwspot.commands.train import EpochLines, stop_signals
 from kwspot.errors import StoppedError
 
 if TYPE_CHECKING:
-    from kwspot.experiment import Listener
-    from kwspot.settings import Experiment
+    from kwspot.experiments.settings import Experiment
+    from kwspot.training.run import Listener
 
 
 def sweep(
@@ -55,9 +55,9 @@ def sweep(
     """
     import torch
 
-    from kwspot.experiment import Listener
-    from kwspot.export import write_models
-    from kwspot.sweep import read_dimension, search
+    from kwspot.export.export import write_models
+    from kwspot.training.run import Listener
+    from kwspot.training.sweep import read_dimension, search
 
     if threads:
         torch.set_num_threads(threads)

@@ -41,8 +41,8 @@ def synthesize(
 
       kwspot synthesize yes no up down --out synth --seed 2 --negatives 80
     """
-    from kwspot.negatives import choose_negatives, read_lexicon, without_entry
-    from kwspot.synthetic import stream, synthesize_corpus
+    from kwspot.synthesis.corpus import stream, synthesize_corpus
+    from kwspot.synthesis.negatives import choose_negatives, read_lexicon, without_entry
 
     keywords = [" ".join(word.split()) for word in words]
     if twice := sorted({word for word in keywords if [w.lower() for w in keywords].count(word.lower()) > 1}):

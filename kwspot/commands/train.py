@@ -14,7 +14,7 @@ from kwspot.commands.options import DATA, RUNS, DataDir, Experiments, Overrides,
 from kwspot.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
-    from kwspot.training import EpochRecord, Progress
+    from kwspot.training.trainer import EpochRecord, Progress
 
 
 def train(
@@ -52,12 +52,12 @@ def train(
     """
     import torch
 
-    from kwspot.config import load_experiment
-    from kwspot.experiment import Listener, run_experiment
-    from kwspot.export import write_models
-    from kwspot.parallel import joined_team
-    from kwspot.reproducibility import choose_device
-    from kwspot.runs import MODEL
+    from kwspot.experiments.registry import load_experiment
+    from kwspot.experiments.runs import MODEL
+    from kwspot.export.export import write_models
+    from kwspot.models.device import choose_device
+    from kwspot.training.distributed import joined_team
+    from kwspot.training.run import Listener, run_experiment
 
     if resume and again:
         raise ConfigError("--resume goes on with a run, --again starts it over: give one of them")

@@ -31,7 +31,7 @@ def ui(
 
       kwspot ui --host 0.0.0.0 --port 8000 --no-open
     """
-    from kwspot.webui import build_page, serve
+    from kwspot.web.page import build_page, serve
 
     page = build_page(runs, data, model)
     serve(page, host, port, opened=opened, started=lambda address: console.note(f"kwspot ui: {address}"))

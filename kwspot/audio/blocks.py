@@ -1,0 +1,160 @@
+"""A long sound, a block at a time: a file, a pipe, or raw samples -> waveforms (n,) float32 at the rate wanted.
+
+Memory does not grow with the length. Channels are mixed down and other rates resampled (soxr, as a stream).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+import soundfile
+
+from kwspot.audio.inputs import STANDARD_INPUT, expand
+from kwspot.audio.reading import (
+    STDIN,
+    STREAMED,
+    WHOLE,
+    AudioError,
+    Waveform,
+    check_readable,
+    check_whole,
+    decoder_name,
+    mono,
+    read_waveform,
+    require_rate,
+)
+from kwspot.errors import KwspotError
+from kwspot.prefetch import ahead
+
+BLOCK_S = 1.0
+SHORT_BLOCK_S = 0.1  # for sound that is heard while it comes
+AHEAD = 4  # blocks
+MOST_BYTES = 8  # of a sample
+
+
+def long_sounds(
+    names: Iterable[str], sample_rate: int, raw_rate: int | None = None
+) -> Iterator[tuple[str, Iterator[Waveform] | KwspotError]]:
+    """Yield the sounds that names stand for (inputs.py) with their blocks, or with the reason why there are none."""
+    for name in names:
+        if Path(name) == STDIN:
+            yield name, standard_input(sample_rate, raw_rate)
+            continue
+        if Path(name).is_fifo():  # `<(sox …)`
+            yield name, interruptible(fifo_blocks(Path(name), sample_rate))
+            continue
+        for source in expand([name]):
+            if isinstance(source.file, Path):
+                yield source.name, file_blocks(source.file, sample_rate)
+            elif source.file is None:
+                yield source.name, source.error or AudioError(Path(source.name), "no sound")
+            else:
+                yield source.name, resampled(whole(source.file), sample_rate)
+
+
+def standard_input(sample_rate: int, raw_rate: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield what comes on standard input: a sound with its header, or raw samples at `raw_rate` Hz."""
+    if raw_rate is None:
+        return interruptible(pipe_blocks(STANDARD_INPUT, sample_rate, block_s))
+    return interruptible(raw_blocks(open(STANDARD_INPUT, "rb", closefd=False), raw_rate, sample_rate, block_s))
+
+
+def interruptible(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Read blocks in a thread: Ctrl-C ends a wait for a silent pipe, which the decoder would not hear."""
+    with closing(ahead(blocks, AHEAD)) as lists:
+        for taken in lists:
+            yield from taken
+
+
+def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound of a file at `sample_rate` Hz; MissingError without one, AudioError if it is no usable audio."""
+    return resampled(_decoded(path, decoder_name(path), block_s), sample_rate)
+
+
+def pipe_blocks(descriptor: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound that comes through a pipe with its header, as it comes: WAV, OGG or MP3."""
+    return resampled(_decoded(STDIN, descriptor, block_s), sample_rate)
+
+
+def fifo_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound that comes through a pipe with a name."""
+    with path.open("rb") as pipe:
+        yield from resampled(_decoded(path, pipe.fileno(), block_s), sample_rate)
+
+
+def raw_blocks(stream: BinaryIO, raw_rate: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield samples that come without a header as they come: 16 bits, little-endian, mono, at `raw_rate` Hz."""
+
+    def decoded() -> Iterator[tuple[NDArray[np.float32], int]]:
+        n_bytes = max(1, round(raw_rate * block_s)) * 2
+        while content := stream.read(n_bytes):
+            yield np.frombuffer(content[: len(content) // 2 * 2], "<i2") / np.float32(2**15), raw_rate
+
+    return resampled(decoded(), sample_rate)
+
+
+class Resampler:
+    """Resamples blocks (n,) of one sound as they come, without a seam between them."""
+
+    def __init__(self, rate: int, sample_rate: int) -> None:
+        self._stream = None
+        if rate != sample_rate:
+            import soxr
+
+            self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+
+    def __call__(self, block: Waveform, last: bool = False) -> Waveform:
+        """Return what can be said of the sound so far; after the last block, the rest."""
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(block, last).clip(-1, 1)  # the filter overshoots at full scale
+
+
+def resampled(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
+    """Resample blocks, all of one rate, without a seam between them."""
+    resample = None
+    for block, rate in blocks:
+        resample = resample or Resampler(rate, sample_rate)
+        yield resample(block)
+    if resample is not None and len(rest := resample(np.zeros(0, np.float32), last=True)):
+        yield rest
+
+
+def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
+    """Yield the one block of a stream that is already in memory."""
+    decoded = read_waveform(stream)
+    yield decoded.waveform, decoded.sample_rate
+
+
+class Forwards(soundfile.SoundFile):
+    """A sound that is only read on: soundfile would seek after every read, which fails for an MP3 in a pipe."""
+
+    def seekable(self) -> bool:
+        """Say that it is not."""
+        return False
+
+
+def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[tuple[Waveform, int]]:
+    n_read = 0
+    if isinstance(source, (str, bytes)):
+        check_readable(path)
+    try:
+        with Forwards(source, closefd=False) as file:
+            require_rate(path, file.samplerate)
+            check_whole(path, file.extra_info)
+            promised, n_channels = file.frames, file.channels
+            size = max(1, round(file.samplerate * block_s))
+            while len(samples := file.read(size, dtype="float32", always_2d=True)):
+                n_read += len(samples)
+                yield mono(path, samples, file.samplerate).waveform, file.samplerate
+    except soundfile.SoundFileError as error:
+        text = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        hint = "; through a pipe comes WAV, OGG or MP3, not FLAC" if isinstance(source, int) else ""
+        raise AudioError(path, f"no readable audio ({text}){hint}") from error
+    if not n_read:
+        raise AudioError(path, "holds no samples")
+    if n_read < WHOLE * promised and promised * n_channels < STREAMED // MOST_BYTES:
+        raise AudioError(path, f"cut off: {n_read:,} of {promised:,} samples")

@@ -1,0 +1,216 @@
+"""Audio file -> waveform -> clip: soundfile reads (WAV, FLAC, OGG, MP3, AIFF, …), soxr resamples.
+
+waveform  (n_samples,)  float32 in [-1, 1], mono; as read at the file's own sample rate, as a clip at the model's
+
+What a file needs to become that is done and named (`downmixed from 2 channels`); what is not audio, or not
+whole, is refused with the reason. Training and spotting read with these functions, and neither needs torch for it:
+torchaudio's reader needs ffmpeg since 2.9, and its resampler is torch.
+"""
+
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import re
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+import soundfile
+
+from kwspot.errors import IntegrityError, MissingError
+
+Waveform = NDArray[np.float32]
+
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header beyond them is damaged
+LOUDEST = 10.0  # times full scale; floats beyond it are integers that nobody scaled
+STREAMED = 0x7FFF_0000  # a length written by programs that could not know it; not a promise
+WHOLE = 0.99  # of the promised samples must be there
+LONGEST_S = 60.0  # of a file that a clip is looked for in; of a longer one the centre
+AS_LOUD = 0.99  # of the energy of the loudest part: where a short word may lie is a matter of choice
+
+STDIN = Path("-")  # stands for a stream in messages
+
+
+class AudioError(IntegrityError):
+    """A file is not audio that can be used; `reason` says why, the message also which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A waveform, its sample rate in Hz, and what was done to the file's content to get it."""
+
+    waveform: Waveform
+    sample_rate: int
+    conversions: tuple[str, ...] = ()
+
+
+class ClipFormat(Protocol):
+    """What a model takes for a clip: FrontEnd and Spotter have it."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def clip_length(self) -> int:
+        """Samples of a whole clip."""
+
+    @property
+    def win_length(self) -> int:
+        """Samples of one window, the least there can be."""
+
+
+def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start_s: float | None = None) -> Decoded:
+    """Read a file, or a stream that can seek, at its own sample rate; of a longer one only `longest_s` seconds.
+
+    The part read lies in the centre, or begins at `start_s`. A missing file: MissingError; a file that is no
+    usable audio: AudioError.
+    """
+    path = source if isinstance(source, Path) else STDIN
+    if isinstance(source, Path):
+        check_readable(source)
+    try:
+        with soundfile.SoundFile(decoder_name(source) if isinstance(source, Path) else source) as file:
+            rate, n_samples = file.samplerate, file.frames
+            require_rate(path, rate)
+            check_whole(path, file.extra_info)
+            wanted = n_samples if longest_s is None else min(n_samples, round(longest_s * rate))
+            last_start = n_samples - wanted
+            start = last_start // 2 if start_s is None else min(round(start_s * rate), last_start)
+            if start:
+                file.seek(start)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, MemoryError, ValueError) as error:
+        text = str(getattr(error, "error_string", error)).strip().rstrip(".") or "unknown error"
+        raise AudioError(path, f"no readable audio ({text})") from error
+    if len(samples) < WHOLE * wanted:
+        raise AudioError(path, f"cut off: {len(samples):,} of {wanted:,} samples")
+    if not len(samples):
+        raise AudioError(path, "holds no samples")
+    return mono(path, samples, rate)
+
+
+def duration_s(path: Path) -> float:
+    """Return the length of a file in seconds, from its header."""
+    check_readable(path)
+    try:
+        info = soundfile.info(decoder_name(path))
+    except soundfile.SoundFileError as error:
+        raise AudioError(path, "no readable audio") from error
+    return float(info.frames / info.samplerate)
+
+
+def resample(waveform: Waveform, old_rate: int, new_rate: int) -> Waveform:
+    """Change the sample rate of a waveform (n_samples,), band-limited; equal rates return it as it is."""
+    if old_rate == new_rate:
+        return waveform
+    import soxr
+
+    resampled: Waveform = soxr.resample(waveform, old_rate, new_rate)
+    return resampled.clip(-1, 1)  # the filter overshoots at full scale
+
+
+def read_clip(source: Path | BinaryIO, clip: ClipFormat) -> Decoded:
+    """Read a file as a clip: mono, at the clip's rate, cropped to its loudest part, one window at least."""
+    decoded = read_waveform(source, longest_s=max(LONGEST_S, clip.clip_length / clip.sample_rate))
+    return fit_clip(decoded, clip)
+
+
+def fit_clip(decoded: Decoded, clip: ClipFormat) -> Decoded:
+    """Bring a waveform to the rate and the length of a clip; what was done is added to its conversions."""
+    conversions = list(decoded.conversions)
+    waveform = decoded.waveform
+    if decoded.sample_rate != clip.sample_rate:
+        waveform = resample(waveform, decoded.sample_rate, clip.sample_rate)
+        conversions.append(f"resampled from {decoded.sample_rate} Hz")
+    waveform, fitted = fit_length(waveform, clip.clip_length, clip.win_length)
+    return Decoded(waveform, clip.sample_rate, (*conversions, *fitted))
+
+
+def fit_length(waveform: Waveform, clip_length: int, win_length: int) -> tuple[Waveform, tuple[str, ...]]:
+    """Crop a longer waveform to its loudest part, pad one shorter than a window with zeros behind; say which."""
+    n_samples = len(waveform)
+    if n_samples > clip_length:
+        start = loudest(waveform, clip_length)
+        return waveform[start : start + clip_length], ("cropped to the loudest part",)
+    if n_samples < win_length:
+        return np.pad(waveform, (0, win_length - n_samples)), ("padded to one window",)
+    return waveform, ()
+
+
+def loudest(waveform: Waveform, n_samples: int) -> int:
+    """Return where the `n_samples` with the most energy begin; 0 if there are no more than that.
+
+    Of neighbouring places with as much to within a hundredth the middle one, so that a short word lies in the middle.
+    """
+    if len(waveform) <= n_samples:
+        return 0
+    sums = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
+    energy = sums[n_samples:] - sums[:-n_samples]
+    best = int(energy.argmax())
+    less = np.flatnonzero(energy < AS_LOUD * energy[best])
+    at = int(np.searchsorted(less, best))
+    first = int(less[at - 1]) + 1 if at else 0
+    last = int(less[at]) - 1 if at < len(less) else len(energy) - 1
+    return (first + last) // 2
+
+
+def decoder_name(path: Path) -> str | bytes:
+    """Name a file for libsndfile, as bytes where names are: they need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def check_readable(path: Path) -> None:
+    """Turn away what the decoder would call only a `system error`."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise AudioError(path, "empty file")
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: no such file") from error
+    except OSError as error:
+        raise AudioError(path, f"cannot be read ({error.strerror})") from error
+
+
+def require_rate(path: Path, rate: int) -> None:
+    """Refuse a rate that only a damaged header has."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(path, f"damaged: a sample rate of {rate} Hz")
+
+
+def check_whole(path: Path, header_log: str) -> None:
+    """Compare the size a WAV header promises with what follows it, as libsndfile logged them."""
+    if found := re.search(r"^\s*data\s*:\s*(\d+) \(should be (\d+)\)", header_log, re.MULTILINE):
+        promised, there = int(found[1]), int(found[2])
+        if promised < STREAMED and there < WHOLE * promised:
+            raise AudioError(path, f"cut off: {there:,} of {promised:,} bytes of sound")
+
+
+def mono(path: Path, samples: NDArray[np.float32], rate: int) -> Decoded:
+    """Mix (n_samples, n_channels) down to a waveform in [-1, 1]."""
+    conversions = []
+    n_channels = samples.shape[1]
+    waveform = samples[:, 0]
+    if n_channels > 1:
+        waveform = samples.mean(axis=1)
+        conversions.append(f"downmixed from {n_channels} channels")
+    peak = float(np.abs(waveform).max())
+    if not np.isfinite(peak):
+        raise AudioError(path, "holds samples that are not finite numbers")
+    if peak > LOUDEST:
+        raise AudioError(path, f"float samples up to {peak:.3g}; scale them to [-1, 1]")
+    if peak > 1:
+        waveform = waveform.clip(-1, 1)
+        conversions.append("clipped at full scale")
+    return Decoded(np.ascontiguousarray(waveform), rate, tuple(conversions))
+
+
+# Taken for clips. libsndfile cannot read the last row: better reported than passed over in silence.
+SUFFIXES = (
+    ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf",
+    ".m4a", ".aac", ".wma", ".webm", ".amr", ".mp4",
+)  # fmt: skip

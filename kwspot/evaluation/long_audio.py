@@ -1,0 +1,143 @@
+"""Recordings of a split -> hours of sound with keywords at known times, other words and noise between them.
+
+    Assembly.blocks() -> waveforms (n,) float32, one an utterance with the pause before it; Assembly.spoken says what is
+    where
+
+Every utterance is one clip. Between two of them lie 0.5 to 5.5 s; a third of them are keywords. Noise goes on all the
+time, another kind every two minutes: the part of the corpus's noise recordings that training never hears, and babble of
+eight talkers saying other words. The signal-to-noise ratio is the active level of each clip to the level of the noise.
+Nothing is kept: the blocks are made as they are asked for, the same for the same seed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kwspot.audio.reading import Waveform, duration_s, read_clip
+from kwspot.corpus.layout import read_corpus
+from kwspot.corpus.noise import NOISE_SPANS, UNHEARD_SPAN, read_noises
+from kwspot.errors import MissingError
+from kwspot.experiments.settings import FrontEnd
+from kwspot.features.cache import CachedClip
+from kwspot.signal.channel import noise as coloured_noise
+from kwspot.signal.degrade import active_level
+from kwspot.tasks import UNKNOWN
+
+PAUSE_S = (0.5, 5.5)  # shortest and longest
+KEYWORD_SHARE = 1 / 3  # of the utterances
+SCENE_S = 120.0  # of one kind of noise at one level
+LEVEL_DB = (-35.0, -20.0)  # active level of the speech below full scale
+TALKERS = 8
+BABBLE_S = 20
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A clip in the assembled sound: what was said, and from when to when its file lies there."""
+
+    word: str
+    clip: str  # name of the file
+    speaker: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A long sound, planned: `spoken` in order of time."""
+
+    data: Path
+    front_end: FrontEnd
+    spoken: tuple[Spoken, ...]
+    noises: Mapping[str, Waveform]  # at the front end's rate, RMS 1
+    snr_db: float
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound: it ends with the last utterance."""
+        return self.spoken[-1].end_s
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yield the sound, utterance by utterance."""
+        rate, at = self.front_end.sample_rate, 0
+        scenes = np.random.default_rng([self.seed, 1])
+        scene, noise, start, level = -1, np.zeros(1, np.float32), 0, 0.0
+        for said in self.spoken:
+            if (now := int(said.start_s / SCENE_S)) != scene:
+                scene, noise = now, list(self.noises.values())[now % len(self.noises)]
+                start, level = int(scenes.integers(len(noise))), 10 ** (scenes.uniform(*LEVEL_DB) / 20)
+            end = round(said.end_s * rate)
+            block = level * 10 ** (-self.snr_db / 20) * np.take(noise, start + np.arange(at, end), mode="wrap")
+            clip = read_clip(self.data / said.clip, self.front_end).waveform
+            if loudness := active_level(clip, rate):
+                block[len(block) - len(clip) :] += level / loudness * clip
+            yield block.clip(-1, 1).astype(np.float32)
+            at = end
+
+
+def assemble(
+    clips: Sequence[CachedClip],
+    keywords: Sequence[str],
+    *,
+    data: Path,
+    front_end: FrontEnd,
+    split: str,
+    hours: float,
+    snr_db: float,
+    seed: int,
+) -> Assembly:
+    """Plan a sound of at least so many hours from the recordings of a split; every clip comes before one comes again.
+
+    MissingError if the split has no recordings of keywords, or none of other words.
+    """
+    there = [clip for clip in clips if clip.split == split and (data / clip.name).is_file()]
+    ours, others = ([clip for clip in there if (clip.word in keywords) is wanted] for wanted in (True, False))
+    for kind, found in (("keywords", ours), ("other words", others)):
+        if not found:
+            raise MissingError(
+                f"{data}: no {split} recordings of {kind}, of which long audio is made; name a corpus with recordings, "
+                f"or add a folder '{UNKNOWN}'"
+            )
+    random = np.random.default_rng([seed, 0])
+    next_keyword, next_other = _in_turn(ours, random), _in_turn(others, random)
+    spoken: list[Spoken] = []
+    at = 0.0
+    while at < hours * 3600:
+        clip = next(next_keyword if random.uniform() < KEYWORD_SHARE else next_other)
+        start = at + random.uniform(*PAUSE_S)
+        at = start + min(duration_s(data / clip.name), front_end.clip_ms / 1000)
+        spoken.append(Spoken(clip.word, clip.name, clip.speaker, start, at))
+    noises = _noises(data, front_end, split, others, seed)
+    return Assembly(data, front_end, tuple(spoken), noises, snr_db, seed)
+
+
+def _in_turn(clips: Sequence[CachedClip], random: np.random.Generator) -> Iterator[CachedClip]:
+    """Yield clips without end, each once before any comes again."""
+    while True:
+        yield from (clips[i] for i in random.permutation(len(clips)))
+
+
+def _noises(
+    data: Path, front_end: FrontEnd, split: str, others: Sequence[CachedClip], seed: int
+) -> dict[str, Waveform]:
+    """Return the noises by name: recordings (coloured noise where there are none) and babble."""
+    rate = front_end.sample_rate
+    recorded = read_noises(data, read_corpus(data).noise, NOISE_SPANS.get(split, UNHEARD_SPAN), rate)
+    found: dict[str, Any] = {Path(name).stem: noise for name, noise in recorded.items()}
+    random = np.random.default_rng([seed, 2])
+    if not found:
+        found = {"pink noise": coloured_noise(random, rate * BABBLE_S, slope=-1)}
+    babble = np.zeros(BABBLE_S * rate)
+    for _ in range(TALKERS * BABBLE_S):
+        clip = read_clip(data / others[int(random.integers(len(others)))].name, front_end).waveform
+        if loudness := active_level(clip, rate):
+            at = int(random.integers(len(babble)))
+            np.add.at(babble, np.arange(at, at + len(clip)) % len(babble), clip / loudness)
+    if babble.any():
+        found["babble"] = babble
+    rms = {name: np.sqrt(np.mean(np.square(x, dtype=np.float64))) for name, x in found.items()}
+    return {name: (x / rms[name]).astype(np.float32) for name, x in found.items()}

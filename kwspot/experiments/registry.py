@@ -1,0 +1,204 @@
+"""The registry: `experiments.yaml` -> frozen, strict settings of one experiment.
+
+`defaults:` holds the study's own set-up once; an experiment says only what differs from it, or from the experiment
+that it is `like`, and why. All problems of a file are named at once. The file is read as YAML 1.2: `yes`, `no`, `on`
+and `off` are words, `1e-3` is a number.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+import yaml
+
+from kwspot.errors import ConfigError, MissingError
+from kwspot.experiments.settings import FOLDER_TASK, Experiment
+from kwspot.tasks import TASKS
+
+REGISTRY_NAME = "experiments.yaml"
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """PyYAML reads YAML 1.1, where `no` is a boolean and `1e-3` a string; this loader reads the 1.2 core schema."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Parse YAML 1.2 text; ConfigError names the line."""
+    try:
+        return yaml.load(text, Loader=_Yaml12Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def find_registry(given: Path | None = None) -> Path:
+    """Find the registry: given > $KWSPOT_REGISTRY > ./experiments.yaml > the packaged one."""
+    for path in (given, Path(e) if (e := os.environ.get("KWSPOT_REGISTRY")) else None):
+        if path is not None:
+            if not path.is_file():
+                raise MissingError(f"{path}: no such registry; write it or leave --registry out for the packaged one")
+            return path
+    beside, packaged = Path(REGISTRY_NAME), Path(__file__).parents[1] / REGISTRY_NAME
+    if beside.is_file():
+        return beside
+    return packaged if packaged.is_file() else packaged.parents[1] / REGISTRY_NAME  # wheel, else source checkout
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `above` over `below`, mapping by mapping."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(under, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _fields_at(location: Sequence[Any]) -> list[str]:
+    """List the keys that may stand at a place of an experiment."""
+    model: Any = Experiment
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return [name for name in model.model_fields if name != "name"]
+
+
+def _problems(error: ValidationError, name: str) -> Iterator[str]:
+    """Say each problem of an experiment in a line: where, what is wrong, what would be right."""
+    for problem in error.errors():
+        location = [part for part in problem["loc"] if not str(part).startswith(("list[", "str"))]
+        where = ".".join([name, *map(str, location)])
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(location[:-1])
+            near = get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            yield f"{where}: unknown; {hint}"
+        elif problem["type"] == "missing":
+            yield f"{where}: missing; say it in a sentence" if location[-1] == "why" else f"{where}: missing"
+        else:
+            message = problem["msg"].removeprefix("Input ")
+            yield f"{where}: {message}, got {problem['input']!r}"
+
+
+def _task_problem(experiment: Experiment) -> str | None:
+    """Say what is wrong with the task, if anything."""
+    if isinstance(experiment.task, str):
+        known = [*TASKS, FOLDER_TASK]
+        if experiment.task not in known:
+            return f"{experiment.name}.task: no task '{experiment.task}'; known: {', '.join(known)}, or a list of words"
+    elif len(set(experiment.task)) < max(2, len(experiment.task)):
+        return f"{experiment.name}.task: needs at least two different words, got {experiment.task}"
+    return None
+
+
+def _average_problem(experiment: Experiment) -> str | None:
+    """Say that there is one average of the weights, not two."""
+    if experiment.train.ema_decay is None or experiment.train.average_epochs is None:
+        return None
+    return f"{experiment.name}.train: ema_decay and average_epochs are both set; choose one, null for the other"
+
+
+def read_override(text: str) -> dict[str, Any]:
+    """Read one `-o section.key=value` into nested mappings."""
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"-o {text}: write it as section.key=value, for example -o train.epochs=3")
+    nested: Any = read_yaml(value, f"-o {text}")
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _resolve(name: str, settings: Mapping[str, Any]) -> tuple[Experiment | None, list[str]]:
+    """Validate the merged settings of one experiment; return it, or what is wrong with it."""
+    try:
+        experiment = Experiment(name=name, **{str(key): value for key, value in settings.items()})
+    except ValidationError as error:
+        return None, list(_problems(error, name))
+    problem = _task_problem(experiment) or _average_problem(experiment)
+    return (None, [problem]) if problem else (experiment, [])
+
+
+def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the settings of every experiment, laid over the defaults and not yet validated."""
+    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(content, dict) or not isinstance(content.get("experiments"), dict):
+        raise ConfigError(f"{path}: needs a mapping 'experiments:' of named experiments")
+    if strange := [str(key) for key in content if key not in ("defaults", "experiments")]:
+        raise ConfigError(f"{path}: {', '.join(strange)}: unknown; known: defaults, experiments")
+    experiments = {str(name): given or {} for name, given in content["experiments"].items()}
+    if flat := [name for name, given in experiments.items() if not isinstance(given, Mapping)]:
+        raise ConfigError(f"{path}: {', '.join(flat)}: needs a mapping of settings, with a reason as 'why:'")
+    return {name: _laid_over(name, experiments, content.get("defaults") or {}, path) for name in experiments}
+
+
+def _laid_over(
+    name: str, experiments: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """Lay an experiment over the one it is `like`, or over the defaults; its `why` is its own."""
+    chain = [name]
+    while (parent := experiments[chain[-1]].get("like")) is not None:
+        if parent not in experiments or parent in chain:
+            wrong = "goes round in a circle" if parent in chain else f"no experiment '{parent}'"
+            raise ConfigError(f"{path}: {chain[-1]}.like: {wrong}; name another experiment of this file")
+        chain.append(parent)
+    settings = dict(defaults)
+    for one in reversed(chain):
+        given = experiments[one]
+        left_out = ("like",) if one == name else ("like", "why")
+        settings = _merge(settings, {key: value for key, value in given.items() if key not in left_out})
+    return settings
+
+
+def load_registry(path: Path | None = None) -> dict[str, Experiment]:
+    """Read every experiment of a registry, resolved; ConfigError lists every problem found."""
+    path = find_registry(path)
+    resolved = {name: _resolve(name, settings) for name, settings in _read_registry(path).items()}
+    if problems := [problem for _, found in resolved.values() for problem in found]:
+        raise ConfigError("\n  ".join([f"{path}: {len(problems)} problem(s)", *problems]))
+    return {name: experiment for name, (experiment, _) in resolved.items() if experiment}
+
+
+def load_defaults(path: Path | None = None) -> Experiment:
+    """Read the defaults of a registry as an experiment, to say what an experiment changes."""
+    path = find_registry(path)
+    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    defaults, problems = _resolve("defaults", {"why": "defaults", **(content.get("defaults") or {})})
+    if defaults is None:
+        raise ConfigError("\n  ".join([f"{path}: {len(problems)} problem(s)", *problems]))
+    return defaults
+
+
+def load_experiment(name: str, path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
+    """Read one experiment by name, with `section.key=value` overrides laid over it."""
+    path = find_registry(path)
+    load_registry(path)  # a registry with a problem anywhere is not used
+    registry = _read_registry(path)
+    if name not in registry:
+        near = get_close_matches(name, registry, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(registry)}"
+        raise ConfigError(f"{path}: no experiment '{name}'; {hint}")
+    settings = registry[name]
+    for override in overrides:
+        settings = _merge(settings, read_override(override))
+    experiment, problems = _resolve(name, settings)
+    if experiment is None:
+        raise ConfigError("\n  ".join(problems))
+    return experiment

@@ -1,0 +1,194 @@
+"""The run record: one folder a run, plain text, readable without torch.
+
+run.json         settings, classes, corpus, cost and environment, written before the first epoch
+history.jsonl    a line an epoch: losses (nats a clip), accuracies (fractions), lr, grad_norm; decided by the seed
+timing.jsonl     a line an epoch: seconds; decided by the machine
+trace.jsonl      with --trace, a line an epoch from 0 on: gradient and state_spread (training.gradients)
+best.pt          weights of the best epoch          checkpoint.pt   everything a resumed run needs
+metrics.json     figures of the best epoch; written last, so it marks the run as finished
+model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
+                 model.int8.onnx with weights of 8 bits
+false-alarms-<split>.json   what `kwspot eval --false-alarms` measured in long audio
+eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
+robustness-<split>.json   what `kwspot eval --robustness` measured
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from kwspot.errors import IntegrityError, MissingError
+from kwspot.files import digest_of, write_text
+
+if TYPE_CHECKING:  # pydantic, which comparing records can do without
+    from kwspot.experiments.settings import Experiment
+
+SCHEMA = 1
+RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "metrics.json"
+TRACE = "trace.jsonl"
+BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
+MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
+WINDOWS, STREAMED = "windows", "stream"  # how long audio is heard: with MODEL window by window, or with STREAM
+RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json", "robustness-*.json")
+
+# What `kind` says of a condition in robustness-<split>.json.
+CLEAN, NOISE, BABBLE, GAIN = "clean", "noise", "babble", "gain"
+TELEPHONE, REVERBERATION, SPEED = "telephone", "reverberation", "speed"
+
+
+def run_id(experiment: str, seed: int, deciding: Mapping[str, Any]) -> str:
+    """Name a run by all that decides its result: `lstm-s1-3f9a2c1b`."""
+    return f"{experiment}-s{seed}-{digest_of(deciding)[:8]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder records it."""
+
+    path: Path
+    record: dict[str, Any]
+    history: list[dict[str, Any]]
+    timing: list[dict[str, Any]]
+    metrics: dict[str, Any] | None
+    evaluations: dict[str, dict[str, Any]]  # by split
+    false_alarms: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
+    robustness: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return str(self.record["experiment"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self.record["seed"])
+
+    @property
+    def state(self) -> str:
+        """`finished`, or `epoch N` for a run that was stopped or is under way."""
+        return "finished" if self.metrics else f"epoch {len(self.history)}"
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON value a line, the whole file or nothing."""
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not a JSON file ({error}); remove the run with 'kwspot runs rm'") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON value a line; none of a file that is not there."""
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not JSON lines ({error}); remove the run with 'kwspot runs rm'") from error
+
+
+def _measured(path: Path, prefix: str) -> dict[str, dict[str, Any]]:
+    """Read what was measured of a run, by split."""
+    return {file.stem.removeprefix(prefix): _json(file) for file in sorted(path.glob(f"{prefix}*.json"))}
+
+
+def read_run(path: Path) -> Run:
+    """Read one run folder; MissingError if there is none, IntegrityError if it cannot be read."""
+    if not (path / RUN).is_file():
+        raise MissingError(f"{path}: no run there; 'kwspot runs' lists them")
+    record = _json(path / RUN)
+    if record.get("schema") != SCHEMA:
+        raise IntegrityError(f"{path / RUN}: schema {record.get('schema')}, this kwspot reads {SCHEMA}")
+    metrics = path / METRICS
+    return Run(
+        path=path,
+        record=record,
+        history=read_lines(path / HISTORY),
+        timing=read_lines(path / TIMING),
+        metrics=_json(metrics) if metrics.is_file() else None,
+        evaluations=_measured(path, "eval-"),
+        false_alarms=_measured(path, "false-alarms-"),
+        robustness=_measured(path, "robustness-"),
+    )
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """Read every run below `runs_dir`, by experiment and seed; an absent folder holds none."""
+    found = [read_run(file.parent) for file in runs_dir.glob(f"*/{RUN}")]
+    return sorted(found, key=lambda run: (run.experiment, run.seed, run.id))
+
+
+def find_run(runs_dir: Path, name: str) -> Run:
+    """Find a run by its id, its folder, or the start of an id that fits only one."""
+    if (Path(name) / RUN).is_file():
+        return read_run(Path(name))
+    matches = [run for run in list_runs(runs_dir) if run.id.startswith(name)]
+    exact = [run for run in matches if run.id == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        raise MissingError(
+            f"{name}: fits {len(matches)} runs: {', '.join(run.id for run in matches)}; write more of it"
+        )
+    raise MissingError(f"{name}: no such run in {runs_dir}; 'kwspot runs' lists them, 'kwspot train NAME' makes one")
+
+
+def finished_runs(runs_dir: Path, name: str | None = None) -> list[Run]:
+    """List the finished runs of an experiment, or the run named; all if no name. MissingError if there are none."""
+    runs = [run for run in list_runs(runs_dir) if name in (None, run.experiment)]
+    chosen = [run for run in runs if run.metrics]
+    if name is not None and not runs:
+        run = find_run(runs_dir, name)
+        if not run.metrics:
+            resume = f"kwspot train {run.experiment} --seed {run.seed} --resume"
+            raise MissingError(f"{run.path}: not finished ({run.state}); go on with '{resume}'")
+        chosen = [run]
+    if not chosen:
+        what = f"run of '{name}'" if name else "run"
+        raise MissingError(f"{runs_dir}: no finished {what}; train one with 'kwspot train {name or 'NAME'}'")
+    return chosen
+
+
+def best_run(runs_dir: Path, name: str | None = None, having: str = BEST) -> Run:
+    """Choose the finished run with the best validation accuracy that has a file: its weights, or its model file."""
+    runs = [run for run in finished_runs(runs_dir, name) if (run.path / having).is_file()]
+    if not runs:
+        command = "kwspot train NAME" if having == BEST else "kwspot export RUN"
+        raise MissingError(f"{runs_dir}: no finished run of this name has {having}; '{command}' writes it")
+    return max(runs, key=lambda run: run.metrics["accuracy_validation"] if run.metrics else 0.0)
+
+
+def remove_run(run: Run | Path) -> None:
+    """Delete a run, or the folder of one that cannot be read; run.json goes first: half a deletion is no run."""
+    folder = run if isinstance(run, Path) else run.path
+    (folder / RUN).unlink()
+    shutil.rmtree(folder)
+
+
+def copy_record(run: Run, destination: Path) -> Path:
+    """Copy the readable record of a run, without weights, checkpoint or events; return its new folder."""
+    folder = destination / run.id
+    for pattern in RECORD_FILES:
+        for file in run.path.glob(pattern):
+            write_text(folder / file.name, file.read_text(encoding="utf-8"))
+    return folder
+
+
+def load_settings(run: Run) -> "Experiment":
+    """Return the experiment as the run recorded it."""
+    from kwspot.experiments.settings import Experiment
+
+    return Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])

@@ -1,0 +1,168 @@
+"""What can be set of an experiment: frozen, strict settings of front end, model, augmentation and training."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kwspot.errors import ConfigError
+from kwspot.files import digest_of
+
+FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has, with `unknown` if one is called so
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown key, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def whole(value: float, meaning: str) -> int:
+    """Return `value` as an int, refusing to round a fraction away."""
+    if value != int(value):
+        raise ConfigError(f"{meaning} must be a whole number, got {value:g}; change the milliseconds")
+    return int(value)
+
+
+class FrontEnd(Settings):
+    """Log-mel front end: 30 ms frames every 10 ms over 40 mel bands, as in Hello Edge (arXiv:1711.07128)."""
+
+    sample_rate: Positive = 16_000  # Hz
+    clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their loudest part
+    win_ms: PositiveFloat = 30.0
+    hop_ms: PositiveFloat = 10.0
+    n_fft: Positive = 512
+    n_mels: Positive = 40
+    f_min: Annotated[float, Field(ge=0)] = 0.0  # Hz
+    f_max: PositiveFloat = 4000.0  # Hz
+    log_offset: PositiveFloat = 1e-6  # added to the mel power before the logarithm
+
+    @property
+    def clip_length(self) -> int:
+        """Samples of a whole clip."""
+        return whole(self.sample_rate * self.clip_ms / 1000, "front_end.clip_ms in samples")
+
+    @property
+    def win_length(self) -> int:
+        """Window in samples."""
+        return whole(self.sample_rate * self.win_ms / 1000, "front_end.win_ms in samples")
+
+    @property
+    def hop_length(self) -> int:
+        """Hop in samples."""
+        return whole(self.sample_rate * self.hop_ms / 1000, "front_end.hop_ms in samples")
+
+    def n_frames(self, n_samples: int) -> int:
+        """Count the windows that lie wholly inside `n_samples`, at least one: 98 for one second at 30/10 ms."""
+        return 1 + max(0, n_samples - self.win_length) // self.hop_length
+
+    @property
+    def max_frames(self) -> int:
+        """Frames of a whole clip."""
+        return self.n_frames(self.clip_length)
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides a feature value, 64 hex digits."""
+        return digest_of(self.model_dump())
+
+
+class StemSettings(Settings):
+    """Convolutions over time before the recurrence, one for every number of channels."""
+
+    channels: Annotated[list[Positive], Field(min_length=1)]
+    kernel: Positive = 5  # frames, or outputs of the convolution before
+    stride: Positive = 2  # of each convolution: two of them make a step of every fourth frame
+
+
+class ModelSettings(Settings):
+    """One recurrent spotter: input scaling -> stem -> stacking -> encoder -> pooling -> head."""
+
+    cell: Literal["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"] = "rnn"
+    hidden_size: Positive = 128
+    num_layers: Positive = 2
+    bidirectional: bool = False
+    dropout: Fraction = 0.2  # between layers
+    recurrent_init: Literal["uniform", "orthogonal", "identity"] = "uniform"
+    input_scaling: Literal["none", "standard"] = "none"  # standard: per mel band, statistics of the training split
+    stem: StemSettings | None = None
+    frame_stack: Positive = 1  # neighbouring frames, or outputs of the stem, joined into one step of the recurrence
+    pooling: Literal["last", "mean", "max", "attention"] = "last"
+    attention_heads: Positive | None = None  # of pooling: attention; 1 if not said
+    head_norm: bool = False  # LayerNorm before the linear layer
+    # A model as its paper has it, in place of all of the above but input scaling:
+    published: Literal["bc_resnet_1", "bc_resnet_2", "bc_resnet_3", "bc_resnet_8", "mhatt_rnn"] | None = None
+
+
+class DistillSettings(Settings):
+    """Finished runs to learn from, beside the labels (training.optim.distilled)."""
+
+    teachers: Annotated[list[str], Field(min_length=1)]  # runs, or experiments: all their finished runs
+    temperature: PositiveFloat = 2.0
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5  # of what the teachers say in the loss
+
+
+class TrainSettings(Settings):
+    """How an experiment is trained."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: PositiveFloat = 1e-3  # the peak of a schedule
+    schedule: Literal["cosine", "one_cycle"] | None = None
+    warmup_epochs: Positive | None = None  # of a rate that rises in a line; one_cycle has its own
+    weight_decay: PositiveFloat | None = None
+    label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
+    average_epochs: Positive | None = None  # evaluate the mean of the weights after each of so many last epochs
+    distill: DistillSettings | None = None
+    batch_size: Positive = 32
+    epochs: Positive = 100  # at most
+    patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
+    clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
+    class_weights: bool = False  # weigh the loss by inverse class frequency
+    unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (dataset.select)
+    held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
+    words_apart: bool | None = None  # tell the words of `unknown` apart in training; the likeliest stands for it after
+    mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
+
+
+class AugmentSettings(Settings):
+    """How training clips are varied, drawn anew every epoch (training/augment_*.py). Ranges lie around no change."""
+
+    route: Literal["waveform"] | None = None  # from the recordings in every epoch; null: cached frames
+    shift_ms: NotNegative = 0.0
+    speed: Fraction = 0.0  # 0.15 for 0.85 to 1.15 times the pace
+    tract: Fraction = 0.0  # the same for the frequencies of the vocal tract
+    gain_db: NotNegative = 0.0
+    noise_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the clips
+    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = [5.0, 30.0]  # lowest and highest
+    time_masks: Annotated[int, Field(ge=0)] = 0
+    time_mask_ms: NotNegative = 250.0  # at most
+    band_masks: Annotated[int, Field(ge=0)] = 0
+    band_mask_width: NotNegative = 7.0  # bands at most
+    neighbour_share: Annotated[float, Field(gt=0, le=1)] | None = (
+        None  # of the clips: heard between other words, or cut
+    )
+    mixup: Annotated[float, Field(gt=0, le=1)] | None = None  # alpha of the Beta distribution
+
+
+class Experiment(Settings):
+    """The resolved settings of one named experiment."""
+
+    name: str
+    why: Annotated[str, Field(min_length=1)]
+    task: str | list[str] = "kws35"
+    front_end: FrontEnd = FrontEnd()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings | None = None
+    train: TrainSettings = TrainSettings()
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides a result: everything but the name, the reason, and parts that are not there.
+
+        A part that kwspot learns later is None by default, so that runs from before keep their names.
+        """
+        return self.model_dump(exclude={"name", "why"}, exclude_none=True, mode="json")

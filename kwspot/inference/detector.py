@@ -1,0 +1,166 @@
+"""Posteriors over time -> events, one for every spoken keyword.
+
+    posteriors (k, n_classes), a row every `step_s`, each of the `span_s` of sound that end there
+    -> Event(word, start_s, end_s, posterior)
+
+    smoothing    the mean of the rows of the last `smoothing_ms` (Chen et al., ICASSP 2014)
+    threshold    a keyword is heard while its smoothed posterior is the highest of all and not below this
+    refractory   what is heard within `refractory_ms` of another hearing belongs to the same event, whose word is the
+                 one with the highest smoothed posterior
+
+A row's span holds the whole word from where the word ends until the span begins after its start. So the first row that
+hears a word says where it ends, and the last one where it starts, each less what smoothing delays it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kwspot.errors import ConfigError
+from kwspot.tasks import SILENCE, UNKNOWN
+
+Rows = NDArray[np.floating]
+
+SHORTEST_S = 0.1  # of a word
+LONGEST_MS = 60_000.0  # of what smooths or separates words
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """When posteriors become an event."""
+
+    threshold: float = 0.8
+    smoothing_ms: float = 200.0
+    refractory_ms: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold: a posterior above 0 and at most 1 is needed, got {self.threshold:g}")
+        for name in ("smoothing_ms", "refractory_ms"):
+            if not 0 <= getattr(self, name) <= LONGEST_MS:
+                raise ConfigError(f"{name}: 0 to {LONGEST_MS:g} is needed, got {getattr(self, name):g}")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A keyword that was heard: its times in seconds from the beginning, and its highest smoothed posterior."""
+
+    word: str
+    start_s: float
+    end_s: float
+    posterior: float
+
+
+def keywords_of(labels: Sequence[str]) -> list[str]:
+    """Return the labels that are words to spot."""
+    return [label for label in labels if label not in (UNKNOWN, SILENCE)]
+
+
+def n_smoothed(smoothing_ms: float, step_s: float) -> int:
+    """Return how many rows a mean takes."""
+    return max(1, round(smoothing_ms / 1000 / step_s))
+
+
+class Smoother:
+    """Rows as they come -> the mean of each with those before it, within `smoothing_ms`."""
+
+    def __init__(self, smoothing_ms: float, step_s: float) -> None:
+        self.n_rows = n_smoothed(smoothing_ms, step_s)
+        self._before: Rows | None = None
+
+    def feed(self, rows: Rows) -> Rows:
+        """Smooth (k, n_classes); before the first row there were others like it."""
+        if not len(rows):
+            return rows
+        before = np.repeat(rows[:1], self.n_rows - 1, axis=0) if self._before is None else self._before
+        seen = np.concatenate([before, rows])
+        self._before = seen[len(seen) - self.n_rows + 1 :]
+        return np.lib.stride_tricks.sliding_window_view(seen, self.n_rows, axis=0).mean(-1)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A keyword that is being heard: its highest smoothed posterior, and the rows, counted from the beginning."""
+
+    posterior: float
+    first: int
+    last: int
+
+
+class Detector:
+    """Smoothed posteriors as they come -> events, each when the word has left the span of a row.
+
+    The first row ends `step_s` after `lead_s`.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], settings: DetectionSettings, *, step_s: float, span_s: float, lead_s: float = 0.0
+    ) -> None:
+        self.labels, self.settings = labels, settings
+        self.step_s, self.span_s, self.lead_s = step_s, span_s, lead_s
+        self._keywords = [labels.index(word) for word in keywords_of(labels)]
+        self._quiet = max(1, round(settings.refractory_ms / 1000 / step_s))  # rows without a word that end an event
+        self._longest = round(span_s / step_s) + self._quiet  # rows that can hold one word, and a little more
+        self._n_rows = 0
+        self._heard: dict[int, _Heard] = {}  # what the event under way may be
+
+    @property
+    def under_way(self) -> Event | None:
+        """The event that is not over: until then its word, its beginning and its posterior may change."""
+        return self._event() if self._heard else None
+
+    def feed(self, smoothed: Rows) -> list[Event]:
+        """Take rows (k, n_classes) and return the events that end in them."""
+        return list(self._feed(smoothed))
+
+    def _feed(self, smoothed: Rows) -> Iterator[Event]:
+        best = smoothed.argmax(axis=1) if len(smoothed) else np.zeros(0, int)
+        highest = smoothed[np.arange(len(best)), best]
+        heard = np.isin(best, self._keywords) & (highest >= self.settings.threshold)
+        for i in np.flatnonzero(heard):
+            row = self._n_rows + int(i)
+            yield from self._ended_before(row)
+            self._hear(int(best[i]), float(highest[i]), row)
+        self._n_rows += len(smoothed)
+        yield from self._ended_before(self._n_rows)
+
+    def _hear(self, keyword: int, posterior: float, row: int) -> None:
+        before = self._heard.get(keyword, _Heard(posterior, row, row))
+        self._heard[keyword] = replace(before, posterior=max(posterior, before.posterior), last=row)
+
+    def _strongest(self) -> int:
+        return max(self._heard, key=lambda keyword: self._heard[keyword].posterior)
+
+    def _ended_before(self, row: int) -> Iterator[Event]:
+        """Yield the event under way if it is over by this row: nothing heard for a while, or too long for one word."""
+        if self._heard:
+            latest, first = max(heard.last for heard in self._heard.values()), self._heard[self._strongest()].first
+            if row - latest > self._quiet or row - first > self._longest:
+                yield self._event()
+                self._heard = {}
+
+    def finish(self) -> list[Event]:
+        """Return the event that the end of the sound cut off, if there is one, and begin anew."""
+        events = [self._event()] if self._heard else []
+        self._heard, self._n_rows = {}, 0
+        return events
+
+    def _event(self) -> Event:
+        keyword = self._strongest()
+        heard = self._heard[keyword]
+        n_mean = n_smoothed(self.settings.smoothing_ms, self.step_s)
+        # A word that is heard at once and fully reaches the threshold when so many of the mean's rows hold it.
+        n_needed = min(n_mean, ceil(self.settings.threshold / heard.posterior * n_mean - 1e-6))
+        end = self._time_s(heard.first - (n_needed - 1))
+        start = self._time_s(heard.last - (n_mean - n_needed)) - self.span_s
+        if end - start < SHORTEST_S:
+            middle = (start + end) / 2
+            start, end = middle - SHORTEST_S / 2, middle + SHORTEST_S / 2
+        return Event(self.labels[keyword], max(0.0, start), max(end, SHORTEST_S), heard.posterior)
+
+    def _time_s(self, row: int) -> float:
+        """Return where a row ends."""
+        return self.lead_s + (row + 1) * self.step_s

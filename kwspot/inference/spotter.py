@@ -1,0 +1,144 @@
+"""The spotter: one file, `model.onnx`, applied to sound. Needs onnxruntime, soundfile and NumPy, never torch.
+
+    file or waveform at any rate -> clip (n_samples,) float32 at the model's rate -> posteriors (n_classes,)
+
+The front end is inside the file, so what is computed here is what was trained. All a program has to know about
+the model stands in the file's metadata: labels, sample rate, clip length, where it came from, how good it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+import onnxruntime
+
+from kwspot.audio.reading import Decoded, Waveform, fit_clip, read_clip
+from kwspot.errors import IntegrityError, MissingError
+from kwspot.inference.model_zoo import find_model
+from kwspot.tasks import UNKNOWN
+
+SCHEMA = 1
+NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The words of a clip by falling posterior (0 to 1), and how much of the sound was looked at."""
+
+    top: tuple[tuple[str, float], ...]
+    seconds: float
+    threshold: float = 0.0  # a word that is less likely is not believed
+
+    @property
+    def word(self) -> str:
+        """The most likely word; `unknown` if its posterior is below the threshold."""
+        return self.top[0][0] if self.posterior >= self.threshold else UNKNOWN
+
+    @property
+    def posterior(self) -> float:
+        """Its posterior."""
+        return self.top[0][1]
+
+
+class Spotter:
+    """A model file, ready to predict.
+
+    `name` is the bundled model's, or the file's. Longer sound is cropped to its loudest part, see `clip_length`.
+    """
+
+    def __init__(self, path: Path, *, name: str | None = None, threads: int = 0) -> None:
+        self.path, self.name = path, name or str(path)
+        self.session = open_session(path, threads)
+        self.metadata = read_metadata(self.session, path)
+        self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
+        self.sample_rate = int(self.metadata["sample_rate"])  # Hz
+        self.clip_length = int(self.metadata["clip_length"])  # samples
+        self.win_length = int(self.metadata["win_length"])  # samples, the least a clip can have
+
+    @classmethod
+    def load(
+        cls, model: str | Path | None = None, *, runs_dir: str | Path | None = None, threads: int = 0
+    ) -> "Spotter":
+        """Open a model by what `kwspot models` calls it, or a file; without a name the bundled one for clips.
+
+        `threads` 0 takes all cores. No such model: MissingError; no model of kwspot: IntegrityError.
+        """
+        found = find_model(None if model is None else str(model), None if runs_dir is None else Path(runs_dir))
+        return cls(found.path, name=found.name, threads=threads)
+
+    def predict(self, waveform: NDArray[Any], sample_rate: int | None = None, n_top: int = 1) -> Prediction:
+        """Say what a waveform holds: (n_samples,) mono, floats in [-1, 1] or integers of full scale.
+
+        `sample_rate` is the waveform's, in Hz; the model's own if not given.
+        """
+        return self.predict_clips([self.fit(waveform, sample_rate)], n_top)[0]
+
+    def predict_file(self, source: str | Path | BinaryIO, n_top: int = 1) -> Prediction:
+        """Say what a file holds, or a stream of a file's bytes that can seek; AudioError if it is no audio."""
+        return self.predict_clips([self.read(source)], n_top)[0]
+
+    def fit(self, waveform: NDArray[Any], sample_rate: int | None = None) -> Waveform:
+        """Bring a waveform to the model's rate and clip length."""
+        waveform = np.asarray(waveform)
+        if waveform.ndim != 1 or not waveform.size:
+            raise ValueError(f"a waveform (n_samples,) is needed, got shape {waveform.shape}")
+        if waveform.dtype.kind == "i":
+            waveform = waveform / -float(np.iinfo(waveform.dtype).min)
+        decoded = Decoded(waveform.astype(np.float32), sample_rate or self.sample_rate)
+        return fit_clip(decoded, self).waveform
+
+    def read(self, source: str | Path | BinaryIO) -> Waveform:
+        """Read a file as a clip for `predict_clips`."""
+        return read_clip(Path(source) if isinstance(source, str) else source, self).waveform
+
+    def predict_clips(self, clips: Sequence[Waveform], n_top: int = 1, threshold: float = 0.0) -> list[Prediction]:
+        """Predict clips that `fit` or `read` made, in their order; neighbours of one length go through together.
+
+        A word with a posterior below `threshold` is said to be `unknown`.
+        """
+        predictions = []
+        for n_samples, alike in groupby(clips, key=len):
+            for row in self.posteriors(np.stack(list(alike))):
+                order = np.argsort(-row, kind="stable")[:n_top]
+                top = tuple((self.labels[i], float(row[i])) for i in order)
+                predictions.append(Prediction(top, n_samples / self.sample_rate, threshold))
+        return predictions
+
+    def posteriors(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the posteriors (batch, n_classes) of waveforms (batch, n_samples) at the model's rate."""
+        result: NDArray[np.float32] = self.session.run(["posteriors"], {"waveform": waveforms})[0]
+        return result
+
+
+def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open a model file; MissingError without one, IntegrityError if it cannot be read."""
+    if not path.is_file():
+        raise MissingError(f"{path}: no such model; 'kwspot models' lists what there is")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds, without a common base
+        raise IntegrityError(f"{path}: no model that onnxruntime can read; write it again with 'kwspot export'") from (
+            error
+        )
+
+
+def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    """Return what the file says of itself, each value as the JSON it was written as."""
+    written = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = {key: json.loads(value) for key, value in written.items()}
+    except ValueError as error:
+        raise IntegrityError(f"{path}: metadata that is not JSON; not a model of kwspot") from error
+    if missing := [key for key in NEEDED if key not in metadata]:
+        raise IntegrityError(f"{path}: not a model of kwspot: no {', '.join(missing)} in its metadata")
+    if metadata["schema"] != SCHEMA:
+        raise IntegrityError(f"{path}: schema {metadata['schema']}, this kwspot reads {SCHEMA}")
+    return metadata

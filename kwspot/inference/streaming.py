@@ -1,0 +1,88 @@
+"""Sound as it comes -> posteriors: a model for whole clips, window by window, or a stream that carries a state.
+
+samples (n,) float32 at the model's rate -> posteriors (k, n_classes), a row for every step they end
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kwspot.audio.reading import Waveform
+from kwspot.errors import IntegrityError
+from kwspot.inference.spotter import Spotter, open_session, read_metadata
+
+AT_ONCE = 32  # windows
+REMEMBERED_S = 0.3  # by which a stream hears a word longer than a clip; on validation recordings, as a median
+
+
+class Windows:
+    """Sound as it comes -> posteriors of the last clip after every step, with a model for whole clips.
+
+    Before the sound there was digital silence. Every window is looked at anew, so nothing heard earlier can matter.
+    """
+
+    def __init__(self, spotter: Spotter, *, step_ms: float = 40.0) -> None:
+        self.name, self.metadata = spotter.name, spotter.metadata
+        self.labels, self.sample_rate, self.clip_length = spotter.labels, spotter.sample_rate, spotter.clip_length
+        self.step_length = max(1, round(spotter.sample_rate * step_ms / 1000))
+        self.span_length, self.lead_length = self.clip_length, 0
+        self._spotter = spotter
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self._waiting: Waveform = np.zeros(self.clip_length - self.step_length, np.float32)
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
+        sound = np.concatenate([self._waiting, samples.astype(np.float32)])
+        k = max(0, (len(sound) - self.clip_length) // self.step_length + 1)
+        self._waiting = sound[k * self.step_length :]
+        if not k:
+            return np.zeros((0, len(self.labels)), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(sound, self.clip_length)[:: self.step_length][:k]
+        return np.concatenate([self._spotter.posteriors(windows[i : i + AT_ONCE]) for i in range(0, k, AT_ONCE)])
+
+
+class Stream:
+    """Sound as it comes -> posteriors after every step, with a model's stream file (`kwspot export --stream`).
+
+    A step is `step_length` samples. After the last whole step of a clip the posteriors are those of the clip.
+    """
+
+    def __init__(self, path: str | Path, *, name: str | None = None, threads: int = 1) -> None:
+        path = Path(path)
+        self.name = name or str(path)
+        self.session = open_session(path, threads)
+        self.metadata = read_metadata(self.session, path)
+        if "step_length" not in self.metadata:
+            raise IntegrityError(f"{path}: takes whole clips; 'kwspot export RUN --stream' writes one that streams")
+        self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
+        self.sample_rate = int(self.metadata["sample_rate"])
+        self.clip_length = int(self.metadata["clip_length"])
+        self.step_length = int(self.metadata["step_length"])
+        self.lead_length = int(self.metadata["lead_length"])  # samples that stand before the first step
+        self.span_length = self.clip_length + round(REMEMBERED_S * self.sample_rate)
+        self._n_state = int(self.session.get_inputs()[1].shape[1])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self._waiting: Waveform = np.zeros(0, np.float32)
+        self._state: NDArray[np.float32] | None = None
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
+        waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
+        if self._state is None and len(waiting) >= self.lead_length:
+            self._state = np.zeros((1, self._n_state), np.float32)
+            self._state[0, : self.lead_length] = waiting[: self.lead_length]
+            waiting = waiting[self.lead_length :]
+        whole = len(waiting) // self.step_length * self.step_length if self._state is not None else 0
+        self._waiting = waiting[whole:]
+        if not whole:
+            return np.zeros((0, len(self.labels)), np.float32)
+        posteriors, self._state = self.session.run(None, {"samples": waiting[None, :whole], "state": self._state})
+        result: NDArray[np.float32] = posteriors[0]
+        return result

@@ -1,0 +1,43 @@
+"""A run's weights -> the model they belong to. Weights and checkpoints hold tensors and plain values, never code."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kwspot.errors import IntegrityError, MissingError
+from kwspot.experiments import runs
+from kwspot.experiments.runs import load_settings
+from kwspot.experiments.settings import Experiment
+from kwspot.models.factory import build_model
+from kwspot.models.published import PublishedModel
+from kwspot.models.recurrent import LikeliestWord, RecurrentModel
+from kwspot.tasks import UNKNOWN
+
+
+def build_for(
+    experiment: Experiment, classes: Sequence[str], words_apart: Sequence[str]
+) -> RecurrentModel | PublishedModel:
+    """Build the model of an experiment, its weights drawn anew; training tells `words_apart` of `unknown` apart."""
+    likeliest = LikeliestWord(classes.index(UNKNOWN), len(words_apart)) if words_apart else None
+    return build_model(experiment.model, experiment.front_end.n_mels, len(classes), likeliest)
+
+
+def read_weights(path: Path, device: torch.device) -> Any:
+    """Read weights or a checkpoint; nothing but tensors and plain values is ever unpickled."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds here, with a page of advice
+        raise IntegrityError(f"{path}: damaged; train the run again with --again") from error
+
+
+def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | PublishedModel, Experiment]:
+    """Build the model of a run with the weights of its best epoch."""
+    weights = run.path / runs.BEST
+    if not weights.is_file():
+        raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
+    experiment = load_settings(run)
+    model = build_for(experiment, run.record["classes"], run.record.get("words_apart", []))
+    model.load_state_dict(read_weights(weights, device))
+    return model.to(device).eval(), experiment

@@ -1,0 +1,142 @@
+"""What long audio showed of a model, as text and as a figure: misses against false alarms per hour (DET curve).
+
+`record` is what `false-alarms-<split>.json` holds (evaluation/false_alarms.py).
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from kwspot.errors import MissingError
+from kwspot.experiments.runs import STREAMED, WINDOWS, Run
+from kwspot.reports.results_table import align
+from kwspot.reports.style import COLOURS, drawing
+
+WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
+SPLIT = "test"
+LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
+RATES, MISSES = (0.1, 1, 10, 100), (1, 2, 5, 10, 20, 50, 100)  # that stand at the axes, an hour and per cent
+
+Record = Mapping[str, Any]
+
+
+def scope(record: Record) -> str:
+    """Say what was heard: how long, how loud the noise, how many words of how many people."""
+    noises = ", ".join(name.replace("_", " ") for name in record["noises"])
+    return (
+        f"{record['split']} split: {record['hours']:.2f} hours at {record['snr_db']:g} dB SNR, "
+        f"{record['n_keywords']:,} keywords and {record['n_others']:,} other words ({record['n_clips']:,} clips of "
+        f"{record['n_speakers']:,} speakers of {record['corpus']['name']}), noise: {noises}; seed {record['seed']}"
+    )
+
+
+def rows(record: Record) -> list[list[str]]:
+    """Tabulate the point at the threshold of validation, and the point that has the rate asked for on this sound."""
+    ways = [way for way in WAYS if way in record]
+    of_target = f"at most {record['target_per_hour']:g} an hour"
+
+    def figures(point: str, index: int, scale: float = 100.0, digits: int = 1) -> list[str]:
+        return [f"{scale * record[way][point][index]:.{digits}f}" for way in ways]
+
+    chosen = "chosen here" if record["split"] == "validation" else "of validation"
+    lines = [
+        ["", *(WAYS[way] for way in ways)],
+        [f"threshold {chosen}", *figures("at_threshold", 0, 1, 3)],
+        ["  keywords missed, %", *figures("at_threshold", 2)],
+        ["  heard as another keyword, %", *figures("at_threshold", 3)],
+        ["  false alarms an hour", *figures("at_threshold", 1, 1)],
+        [f"threshold for {of_target}", *figures("at_target", 0, 1, 3)],
+        ["  keywords missed, %", *figures("at_target", 2)],
+        ["  false alarms an hour", *figures("at_target", 1, 1)],
+    ]
+    thirds = [" / ".join(f"{100 * share:.0f}" for share in record[way]["misses_by_third"]) for way in ways]
+    lines.insert(5, ["  missed in each third of the time, %", *thirds])
+    if record["held_out"] and record["n_held_out"]:
+        alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
+        lines.append(["alarms at words never trained on", *alarms])
+    return lines
+
+
+def words(record: Record) -> str:
+    """Say which keywords are missed most, and what false alarms are heard at, window by window."""
+    way = record[WINDOWS]
+    worst = sorted(way["misses"].items(), key=lambda item: -item[1])[:5]
+    missed = ", ".join(f"{word} {100 * share:.0f} %" for word, share in worst if share)
+    alarms = ", ".join(f"{heard} at {said} ({n})" for heard, said, n in way["false_alarms"][:5])
+    held_out = f" Words never trained on: {', '.join(record['held_out'])}." if record["held_out"] else ""
+    return f"Missed most: {missed or 'none'}. False alarms: {alarms or 'none'}.{held_out}"
+
+
+def false_alarm_table(record: Record, width: int = 80) -> str:
+    """Render what was measured of one run for the terminal."""
+    return "\n".join([fill(scope(record), width), "", *align(rows(record)), "", fill(words(record), width)])
+
+
+def measured(runs: Sequence[Run]) -> dict[str, Record]:
+    """Return what was measured on the test split, by run; MissingError if nothing was."""
+    found: dict[str, Record] = {run.id: run.false_alarms[SPLIT] for run in runs if SPLIT in run.false_alarms}
+    if not found:
+        raise MissingError("no run was measured; 'kwspot eval NAME --false-alarms' does it")
+    return found
+
+
+def terminal(runs: Sequence[Run], width: int = 80) -> str:
+    """Render what was measured of runs for the terminal."""
+    return "\n\n".join(f"{name}\n{false_alarm_table(record, width)}" for name, record in measured(runs).items())
+
+
+def markdown(runs: Sequence[Run], pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """Render what was measured of runs in Markdown, then pictures given as (title, address)."""
+    records = measured(runs)
+    parts = []
+    for name, record in records.items():
+        (_, *ways), *lines = rows(record)
+        table = [
+            [f"`{name}`", *ways],
+            [":--", *["--:"] * len(ways)],
+            *([cells[0].strip(), *cells[1:]] for cells in lines),
+        ]
+        text = scope(record)
+        parts.append("\n".join(f"| {' | '.join(map(str.strip, cells))} |" for cells in table))
+        parts.append(f"{text[0].upper()}{text[1:]}. {words(record)}")
+    return "\n\n".join([*parts, *(f"![{title}]({address})" for title, address in pictures)])
+
+
+def as_json(runs: Sequence[Run]) -> str:
+    """Write what was measured of runs as JSON."""
+    return json.dumps(measured(runs), indent=2, ensure_ascii=False)
+
+
+def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Draw the curves of runs into `det.svg` of a folder; return the file."""
+    path = folder / "det.svg"
+    plot_det(measured(runs), path)
+    return [path]
+
+
+def plot_det(records: Mapping[str, Record], path: Path) -> None:
+    """Draw misses against false alarms per hour, a line for each way of listening and each model named."""
+    from matplotlib.ticker import NullFormatter
+
+    with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
+        colours = iter(COLOURS * len(records))
+        for name, record in records.items():
+            for way in WAYS:
+                if way in record:
+                    points = [p for p in record[way]["curve"] if p[1] < 200]
+                    colour, label = next(colours), f"{name}, {WAYS[way]}"
+                    rates = [max(p[1], LEAST_RATE) for p in points]
+                    axes.plot(rates, [100 * p[2] for p in points], color=colour, label=label)
+                    _, rate, misses, _ = record[way]["at_threshold"]
+                    axes.plot(max(rate, LEAST_RATE), 100 * misses, "o", color=colour)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        axes.set_yticks(MISSES, [f"{share:g}" for share in MISSES], minor=False)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("false alarms per hour (a dot: the threshold of validation)")
+        axes.set_ylim(top=100)
+        axes.set_ylabel("keywords missed (%)")
+        axes.set_title("Misses against false alarms in long audio")
+        axes.legend()

@@ -1,0 +1,90 @@
+"""What a clip meets on its way to a spotter: noise, gain, a telephone, a room, another speed.
+
+    waveform (n_samples,) float32 in [-1, 1] at `sample_rate` Hz -> waveform; all but `play` keep its length
+
+Nothing here is random: noises and rooms are arguments. Where a sum or an echo goes beyond full scale it is left so,
+because clipping is a change of its own; only `gain` clips.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+import soxr
+
+from kwspot.audio.reading import Waveform, resample
+from kwspot.signal.channel import quantized
+
+MARGIN_DB = 15.9  # P.56: of the active level above the threshold of activity
+SMOOTHING_S = 0.03  # P.56: time constant of the envelope
+HANGOVER_S = 0.2  # P.56: a pause up to so long is part of the speech
+STEP_S = 0.001  # the envelope is followed so finely
+
+TELEPHONE_RATE = 8_000  # Hz
+PASSED_HZ = (300.0, 3_400.0)  # the band of a telephone, ITU-T G.712
+EDGE_HZ = 100.0  # over which the band begins and ends
+MU = 255  # G.711: quiet samples get finer steps, 8 bits a sample
+
+
+def rms(waveform: NDArray[np.floating]) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def active_level(waveform: Waveform, sample_rate: int) -> float:
+    """Return the rms of a clip over the time in which somebody speaks: the active speech level of ITU-T P.56, method B.
+
+    The level is the energy of the clip over its active time. Active is where the envelope (|x| smoothed twice) lies
+    above a threshold, and 0.2 s after; the threshold is the one 15.9 dB below the level that follows from it. So the
+    silence around a word counts for nothing. Here the threshold is sought among all values of the envelope, a
+    millisecond apart, where the standard takes powers of two and interpolates.
+    """
+    step = max(1, round(STEP_S * sample_rate))
+    loudness = np.abs(waveform[: len(waveform) // step * step], dtype=np.float64).reshape(-1, step).mean(1)
+    if not loudness.any():
+        return 0.0
+    decay = np.exp(-step / (SMOOTHING_S * sample_rate))
+    steps = np.arange(min(len(loudness), round(10 * SMOOTHING_S / STEP_S)))
+    envelope = np.convolve(loudness, (1 - decay) ** 2 * (steps + 1) * decay**steps)[: len(loudness)]
+    hangover = round(HANGOVER_S / STEP_S)
+    reached = np.lib.stride_tricks.sliding_window_view(np.pad(envelope, (hangover, 0)), hangover + 1).max(1)
+    thresholds, n_steps = np.unique(-reached[reached > 0], return_counts=True)  # the highest first
+    levels = np.sqrt(np.sum(np.square(waveform, dtype=np.float64)) / (step * np.cumsum(n_steps)))
+    fits = np.flatnonzero(levels <= -thresholds * 10 ** (MARGIN_DB / 20))
+    return float(levels[fits[-1]]) if len(fits) else rms(waveform)
+
+
+def mix(waveform: Waveform, noise: Waveform, snr_db: float, sample_rate: int) -> Waveform:
+    """Add noise (n_samples,) so that the active speech level (P.56) is `snr_db` above the rms of the noise.
+
+    So does `addnoise_asl` of Loizou's Speech Enhancement (2007). Nothing is added to a clip without a sound.
+    """
+    factor = active_level(waveform, sample_rate) * 10 ** (-snr_db / 20) / max(rms(noise), 1e-9)
+    return (waveform + factor * noise).astype(np.float32)
+
+
+def gain(waveform: Waveform, gain_db: float) -> Waveform:
+    """Make a clip louder or quieter as a 16-bit file holds it: rounded, and clipped at full scale."""
+    return (quantized(waveform.astype(np.float64) * 10 ** (gain_db / 20)) / np.float32(2**15)).astype(np.float32)
+
+
+def telephone(waveform: Waveform, sample_rate: int) -> Waveform:
+    """Send a clip through a telephone: 8 kHz, 300 to 3400 Hz, 8 bits a sample by the µ-law; then back to its rate."""
+    narrow = resample(waveform, sample_rate, TELEPHONE_RATE)
+    hz = np.fft.rfftfreq(len(narrow), 1 / TELEPHONE_RATE)
+    inside = np.minimum(hz - (PASSED_HZ[0] - EDGE_HZ), PASSED_HZ[1] + EDGE_HZ - hz) / EDGE_HZ
+    heard = np.fft.irfft(np.fft.rfft(narrow) * np.sin(np.pi / 2 * np.clip(inside, 0, 1)) ** 2, len(narrow)).clip(-1, 1)
+    companded = np.round(127 * np.log1p(MU * np.abs(heard)) / np.log1p(MU)) / 127
+    decoded = np.copysign(np.expm1(companded * np.log1p(MU)) / MU, heard).astype(np.float32)
+    wide = resample(decoded, TELEPHONE_RATE, sample_rate)
+    return np.pad(wide, (0, max(0, len(waveform) - len(wide))))[: len(waveform)]
+
+
+def reverberate(waveform: Waveform, response: NDArray[np.float64]) -> Waveform:
+    """Play a clip in a room of this impulse response (any length); what rings on after the clip's end is cut off."""
+    n_fft = 1 << (len(waveform) + len(response) - 2).bit_length()
+    sound = np.fft.irfft(np.fft.rfft(waveform, n_fft) * np.fft.rfft(response, n_fft), n_fft)
+    return sound[: len(waveform)].astype(np.float32)
+
+
+def play(waveform: Waveform, sample_rate: int, speed: float) -> Waveform:
+    """Play a clip like a tape: at twice the speed it takes half the time and sounds an octave higher."""
+    return np.asarray(soxr.resample(waveform, sample_rate * speed, sample_rate), np.float32)

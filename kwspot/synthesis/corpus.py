@@ -1,0 +1,334 @@
+"""A corpus that synthesisers speak, in the official layout: the whole path from sound runs without a recording.
+
+    engine says a text -> vocal tract, room, microphone (acoustics) -> DEST/<word>/<speaker>_nohash_0.wav
+    texts that are no keyword                                       -> DEST/unknown/<speaker>_nohash_<n>.wav
+
+A speaker is an engine's voice bent to another pitch, pace and length of the vocal tract; its name is chosen so
+that the official hash (corpus.which_split) puts one speaker in ten into validation and one into test. Every
+speaker says every word, each time into another microphone, and some of the other texts. All is drawn from the seed,
+one stream a purpose.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+import os
+from pathlib import Path
+import threading
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from kwspot.corpus.install import CORPUS, check, claimed, place, read_marker
+from kwspot.corpus.layout import LISTS, NOISE_FOLDER, STATE, TEST, TRAIN, VALIDATION, which_split
+from kwspot.errors import ConfigError, KwspotError, MissingPartError
+from kwspot.files import digest_of, write_text
+from kwspot.signal import channel
+from kwspot.signal.channel import CLIP_LENGTH, SAMPLE_RATE
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from kwspot.synthesis.negatives import Negative
+from kwspot.tasks import SILENCE, UNKNOWN, WORDS_35
+
+NOISE_S = 60  # a noise file
+NOISE_RMS = 0.05  # of full scale
+SPOKEN_PEAK = 0.02  # a quieter answer is a breath, not a word
+ENDINGS = (".", ".", "!", "?")  # how a word falls or rises
+N_NEGATIVES = 4  # texts that are no keyword, by each voice: `unknown` has as many clips as four keywords
+N_SLOWEST = 8  # voices of an engine that are asked how long a phrase takes
+LONGEST_S = 5.0  # a phrase
+SAID = "unknown.tsv"  # in STATE: what is said in the clips of `unknown`
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody who says every word; `tract`, `pitch` and `pace` are ratios to the engine's own voice."""
+
+    name: str  # 8 hex digits
+    engine: str
+    accent: str
+    tract: float  # of formants: above 1 a shorter vocal tract
+    pitch: float
+    pace: float
+    liveliness: float
+
+
+def stream(*purpose: object) -> np.random.Generator:
+    """Return the random stream of a purpose, the same on every machine."""
+    return np.random.default_rng(int(sha256("/".join(map(str, purpose)).encode()).hexdigest(), 16))
+
+
+def cast(engine: str, n_voices: int, seed: int) -> list[Speaker]:
+    """Draw the speakers of an engine: a tenth of them for validation and for test, two at least if there are ten."""
+    held_out = max(round(n_voices / 10), 2 if n_voices >= 10 else n_voices // 3)
+    splits = [VALIDATION] * held_out + [TEST] * held_out + [TRAIN] * (n_voices - 2 * held_out)
+    return [_speaker(engine, number, seed, split) for number, split in enumerate(splits)]
+
+
+def _speaker(engine: str, number: int, seed: int, split: str) -> Speaker:
+    rng, info = stream("speaker", seed, engine, number), ENGINES[engine]
+    names = (sha256(f"{seed}/{engine}/{number}/{n}".encode()).hexdigest()[:8] for n in count())
+    size = rng.uniform()  # small people have a short vocal tract and a high voice, by and large
+
+    def between(limits: tuple[float, float], at: float) -> float:
+        return float(limits[0] * (limits[1] / limits[0]) ** np.clip(at, -0.1, 1.1))
+
+    return Speaker(
+        name=next(name for name in names if which_split(name) == split),
+        engine=engine,
+        accent=info.accents[rng.integers(len(info.accents))],
+        tract=between(info.tract, size + rng.normal(0, 0.15)),
+        pitch=between(info.pitch, size + rng.normal(0, 0.2)),
+        pace=between(info.pace, rng.uniform()),
+        liveliness=rng.uniform(0.4, 1.7),
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a speaker says, and the file it goes to, below the corpus folder."""
+
+    speaker: Speaker
+    text: str
+    file: str
+
+
+def say(speaker: Speaker, word: str, engine: Engine, seed: int, clip_length: int = CLIP_LENGTH) -> np.ndarray:
+    """Let a speaker say a word into a microphone: a clip (clip_length,) int16."""
+    waveform, sample_rate, tract, rng = _uttered(speaker, word, engine, seed)
+    return channel.record(waveform, sample_rate, tract, rng, clip_length)
+
+
+def _uttered(
+    speaker: Speaker, word: str, engine: Engine, seed: int
+) -> tuple[np.ndarray, int, float, np.random.Generator]:
+    """Return what an engine says, its sample rate, the speaker's vocal tract now, and the stream for what follows."""
+    rng = stream("clip", seed, speaker.name, word)
+    tract = speaker.tract * rng.lognormal(0, 0.015)
+    waveform, sample_rate = engine.speak(
+        Utterance(
+            word,
+            speaker.accent,
+            # Resampling by the tract changes pitch and pace too; what is asked of the engine makes up for it.
+            pitch=speaker.pitch * rng.lognormal(0, 0.05) / tract,
+            pace=speaker.pace * rng.lognormal(0, 0.08) / tract,
+            liveliness=speaker.liveliness,
+            ending=str(rng.choice(ENDINGS)),
+            seed=int(rng.integers(2**31)),
+        )
+    )
+    if np.abs(waveform).max(initial=0) < SPOKEN_PEAK:
+        raise KwspotError(f"the engine '{speaker.engine}' says nothing for '{word}'; spell the word in another way")
+    return waveform, sample_rate, tract, rng
+
+
+def clip_length_for(phrases: Sequence[str], speakers: Sequence[Speaker], seed: int) -> int:
+    """Return how many samples a clip needs for phrases: the slowest voices say them, and steps are rounded up.
+
+    A second at least; ConfigError if a phrase takes longer than 5 s.
+    """
+    longest_s = 0.0
+    with _Engines() as running:
+        for engine in dict.fromkeys(speaker.engine for speaker in speakers):
+            those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.pace)
+            for phrase in phrases:
+                for speaker in those[:N_SLOWEST]:
+                    waveform, sample_rate, tract, _ = _uttered(speaker, phrase, running[engine], seed)
+                    longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / tract)
+                if longest_s > LONGEST_S:
+                    raise ConfigError(f"'{phrase}' takes {longest_s:.1f} s; a keyword is {LONGEST_S:g} s long at most")
+    return max(CLIP_LENGTH, channel.STEP * int(np.ceil(longest_s * SAMPLE_RATE / channel.STEP)))
+
+
+def synthesize_corpus(
+    dest: Path,
+    *,
+    n_voices: int = 40,
+    seed: int = 1,
+    engines: Sequence[str] | None = None,
+    words: Sequence[str] = WORDS_35,
+    negatives: Sequence[Negative] | None = None,
+    workers: int = 2,
+    report: Callable[..., None] = lambda done, total, message="": None,
+) -> dict[str, Any]:
+    """Speak a corpus into `dest`, whole or not at all, unless it is there; return its marker.
+
+    `n_voices` an engine, all engines that are installed unless `engines` names some. With `negatives`, every voice
+    says four of them into the folder `unknown`, and a clip is as long as the longest of the words needs (`clip_ms` of
+    the marker); without, a second.
+
+    MissingPartError if no engine is installed, ConfigError if `dest` holds something else. The bytes depend on the
+    other arguments only, not on `workers`, the number of processes.
+    """
+    versions = _versions(engines)
+    if n_voices < 1 or not words or len(set(words)) < len(words) or not all(map(_names_a_folder, words)):
+        raise ConfigError(
+            "a spoken corpus needs at least one voice, and different words that can name a folder, none of them "
+            f"'{UNKNOWN}' or '{SILENCE}'"
+        )
+    speakers = [speaker for engine in versions for speaker in cast(engine, n_voices, seed)]
+    plan: dict[str, Any] = {"engines": versions, "n_voices": n_voices, "seed": seed, "words": list(words)}
+    lines = [Line(speaker, word, _file(word, speaker.name)) for word in words for speaker in speakers]
+    if negatives is not None:
+        plan["negatives"] = digest_of([negative.text for negative in negatives])
+        lines += _shared_out(speakers, [negative.text for negative in negatives], stream("negatives", seed))
+
+    with claimed(dest, CORPUS):
+        marker = read_marker(dest)
+        if marker and all(marker.get(key) == value for key, value in plan.items()) and check(dest).complete:
+            return marker
+        if negatives is not None:
+            if marker is not None:
+                _require_same_plan(dest, marker, plan)
+            plan["clip_ms"] = 1000 * clip_length_for(words, speakers, seed) // SAMPLE_RATE
+            write_text(dest / STATE / SAID, _what_is_said(lines, negatives))
+
+        def fill(folder: Path) -> None:
+            clip_length = SAMPLE_RATE * plan.get("clip_ms", 1000) // 1000
+            _speak_all(folder, lines, seed, clip_length, min(workers, os.cpu_count() or 1), report)
+            split_of = {speaker.name: which_split(speaker.name) for speaker in speakers}
+            for file, split in LISTS.items():
+                listed = sorted(line.file for line in lines if split_of[line.speaker.name] == split)
+                (folder / file).write_text("\n".join(listed), encoding="utf-8")  # no newline at the end: the archives'
+            heard = [line.file for line in lines[: len(words) * len(speakers)] if split_of[line.speaker.name] == TRAIN]
+            _write_noises(folder, heard, stream("noise", seed))
+
+        return place(dest, CORPUS, fill, name="synthetic", source="synthetic", sha256=None, **plan)
+
+
+def _shared_out(speakers: Sequence[Speaker], texts: Sequence[str], rng: np.random.Generator) -> list[Line]:
+    """Give every speaker a few of the texts, so that each is said about as often."""
+    n_each = min(N_NEGATIVES, len(texts))
+    turns = (texts[int(i)] for _ in count() for i in rng.permutation(len(texts)))
+    lines = []
+    for i in rng.permutation(len(speakers)):
+        mine: list[str] = []
+        while len(mine) < n_each:
+            if (text := next(turns)) not in mine:
+                mine.append(text)
+        name = speakers[int(i)].name
+        lines += [Line(speakers[int(i)], text, _file(UNKNOWN, name, n)) for n, text in enumerate(mine)]
+    return sorted(lines, key=lambda line: line.file)
+
+
+def _what_is_said(lines: Sequence[Line], negatives: Sequence[Negative]) -> str:
+    """Write a table: file, what is said in it, why, and for which keyword."""
+    known = {negative.text: negative for negative in negatives}
+    said = [(line, known[line.text]) for line in lines if line.file.startswith(f"{UNKNOWN}/")]
+    rows = ["file\ttext\tkind\tkeyword", *(f"{line.file}\t{n.text}\t{n.kind}\t{n.keyword}" for line, n in said)]
+    return "\n".join(rows) + "\n"
+
+
+def _require_same_plan(dest: Path, marker: dict[str, Any], plan: dict[str, Any]) -> None:
+    if differs := [key for key, value in plan.items() if marker.get(key) != value]:
+        words = marker.get("words") or []
+        shown = ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+        raise ConfigError(
+            f"{dest}: holds another corpus, {marker.get('name')}{f' of {shown}' if words else ''}: other "
+            f"{' and '.join(differs)}; delete it, or give another folder"
+        )
+
+
+def _names_a_folder(word: str) -> bool:
+    plain = word.isprintable() and word[:1].isalnum() and "/" not in word and "\\" not in word
+    return plain and word.lower() not in (UNKNOWN, SILENCE)
+
+
+def _file(word: str, name: str, take: int = 0) -> str:
+    return f"{word}/{name}_nohash_{take}.wav"
+
+
+def _versions(engines: Sequence[str] | None) -> dict[str, str]:
+    """Return the versions of the engines to use, in the order of the table."""
+    there = installed()
+    if unknown := [name for name in engines or () if name not in ENGINES]:
+        raise ConfigError(f"no engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
+    if missing := [name for name in engines or () if name not in there]:
+        raise MissingPartError(
+            f"the engine '{missing[0]}' is not installed; run: pip install 'kwspot[{ENGINES[missing[0]].extra}]'"
+        )
+    if not there:
+        raise MissingPartError("no speech synthesiser is installed; run: pip install 'kwspot[synth]'")
+    return {name: version for name, version in there.items() if not engines or name in engines}
+
+
+def _speak_all(
+    folder: Path,
+    lines: Sequence[Line],
+    seed: int,
+    clip_length: int,
+    workers: int,
+    report: Callable[..., None],
+) -> None:
+    """Write every clip: the engines work in processes of their own, one each for every thread here."""
+    running = _Engines()
+    # A text at a time: the neural engine then runs its network once for many speakers.
+    tasks: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        tasks.setdefault((line.speaker.engine, line.text), []).append(line)
+
+    def speak(engine: str, text: str) -> int:
+        for line in tasks[engine, text]:
+            clip = say(line.speaker, text, running[engine], seed, clip_length)
+            soundfile.write(folder / line.file, clip, SAMPLE_RATE, "PCM_16")
+        return len(tasks[engine, text])
+
+    for name in dict.fromkeys(line.file.split("/")[0] for line in lines):
+        (folder / name).mkdir()
+    done, total = 0, len(lines)
+    with running, ThreadPoolExecutor(workers) as pool:
+        try:
+            report(0, total, "")
+            waiting = {pool.submit(speak, *task): task for task in tasks}
+            for future in as_completed(waiting):
+                done += future.result()
+                report(done, total, " ".join(waiting[future]))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Engines:
+    """Engines by name, started when first asked for, one for each thread; a context manager that ends them."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._all: list[Engine] = []
+
+    def __getitem__(self, name: str) -> Engine:
+        mine: dict[str, Engine] = self._local.__dict__
+        if name not in mine:
+            mine[name] = Engine(name)
+            self._all.append(mine[name])
+        return mine[name]
+
+    def __enter__(self) -> "_Engines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._all:
+            engine.close()
+
+
+def _write_noises(folder: Path, spoken: Sequence[str], rng: np.random.Generator) -> None:
+    """Write the background noises; the babble is of the clips `spoken`."""
+    (folder / NOISE_FOLDER).mkdir()
+    n_samples = NOISE_S * SAMPLE_RATE
+    babble = np.zeros(n_samples)
+    for _ in range(8 * NOISE_S):  # eight at a time
+        clip, _rate = soundfile.read(folder / spoken[int(rng.integers(len(spoken)))])
+        start = int(rng.integers(n_samples - len(clip)))
+        babble[start : start + len(clip)] += clip / np.sqrt(np.mean(clip**2))
+    swell = 1 + 0.5 * np.sin(2 * np.pi * 0.11 * np.arange(n_samples) / SAMPLE_RATE)
+    noises = {
+        "white_noise": channel.noise(rng, n_samples),
+        "pink_noise": channel.noise(rng, n_samples, slope=-1),
+        "swelling_brown_noise": swell * channel.noise(rng, n_samples, slope=-2),
+        "mains_hum": channel.noise(rng, n_samples, slope=-1, hum_db=20),
+        "clicks": channel.clicks(rng, n_samples),
+        "babble": babble,
+    }
+    for name, wave in noises.items():
+        wave *= NOISE_RMS / wave.std()
+        soundfile.write(folder / NOISE_FOLDER / f"{name}.wav", channel.quantized(wave), SAMPLE_RATE, "PCM_16")

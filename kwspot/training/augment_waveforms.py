@@ -1,0 +1,148 @@
+"""Recordings varied anew for every clip and epoch, then their log-mel frames: the long route of augmentation.
+
+    waveforms (batch, n_samples), lengths (batch,) in samples
+    -> features (batch, n_frames, n_mels), lengths in frames
+
+    speed   like a tape: pace and pitch together
+    shift   by samples; zeros come in from beyond the ends
+    noise   recordings of noise, coloured noise where the corpus has none, or babble of other clips of the batch
+    gain    a factor
+
+augment_features.py moves cached frames instead, and draws the same amounts from the same streams. The vocal tract,
+masks and mixup act on frames on either route.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from torch import Generator, Tensor
+
+from kwspot.audio.reading import Waveform, duration_s, read_clip
+from kwspot.corpus.layout import SILENCE_FOLDER, TRAIN, Clip, read_corpus
+from kwspot.corpus.noise import NOISE_SPANS, read_noises
+from kwspot.errors import ConfigError
+from kwspot.experiments.settings import AugmentSettings, FrontEnd
+from kwspot.features.cache import FROM_WAVEFORMS, FeatureCache
+from kwspot.features.dataset import Batch, Split
+from kwspot.features.log_mel import log_mel_frames
+from kwspot.features.silence import silence_waveform
+from kwspot.signal.channel import SLOPES
+from kwspot.signal.channel import noise as coloured_noise
+from kwspot.training.augment_features import BABBLE_SHARE, BABBLERS, Streams, uniform
+
+LOUDEST_MS = 30.0  # the SNR is of the loudest such piece of the clip
+
+
+@dataclass(frozen=True)
+class WaveformSplit(Split):
+    """The clips of a split as sound: `batch` reads their recordings, and its lengths are samples."""
+
+    data: Path
+    front_end: FrontEnd
+    noise: Sequence[tuple[str, float]]  # name and seconds of the corpus's noise recordings
+
+    def batch(self, chosen: np.ndarray) -> Batch:
+        """Read the clips at these positions of the split: waveforms (batch, n_samples), lengths, labels."""
+        found = [self._read(int(i)) for i in chosen]
+        waveforms = torch.zeros(len(found), max(map(len, found)))
+        for row, waveform in zip(waveforms, found, strict=True):
+            row[: len(waveform)] = torch.from_numpy(waveform)
+        return waveforms, torch.tensor([len(w) for w in found]), torch.from_numpy(self.labels[chosen])
+
+    def _read(self, position: int) -> Waveform:
+        clip = self.clips[position]
+        if clip.name.startswith(SILENCE_FOLDER):
+            planned = Clip(clip.name, clip.word, clip.speaker, clip.split)
+            return silence_waveform(self.data, planned, self.noise, self.front_end)
+        return read_clip(self.data / clip.name, self.front_end).waveform
+
+
+def as_waveforms(split: Split, cache: FeatureCache, data: Path, front_end: FrontEnd) -> WaveformSplit:
+    """Return a split whose batches are the recordings in `data` that its frames were computed from.
+
+    ConfigError if the frames were imported: there is no sound then.
+    """
+    if cache.meta["source"] != FROM_WAVEFORMS:
+        raise ConfigError(
+            f"augment.route: 'waveform' needs recordings, and {data} has imported frames only; "
+            "leave it out to augment the frames"
+        )
+    noise = [(name, duration_s(data / name)) for name in read_corpus(data).noise]
+    return WaveformSplit(split.frames, split.rows, split.lengths, split.labels, split.clips, data, front_end, noise)
+
+
+def read_noise(split: WaveformSplit) -> list[Waveform]:
+    """Read the part of every noise recording that training may hear."""
+    names = [name for name, _ in split.noise]
+    return list(read_noises(split.data, names, NOISE_SPANS[TRAIN], split.front_end.sample_rate).values())
+
+
+def vary_waveforms(
+    waveforms: Tensor,
+    lengths: Tensor,
+    settings: AugmentSettings,
+    front_end: FrontEnd,
+    noise: Sequence[Waveform],
+    draw: Streams,
+) -> tuple[Tensor, Tensor]:
+    """Play, move, mix with noise and scale the clips; return their features and lengths in frames."""
+    sounds = play(waveforms, lengths, settings, front_end, draw)
+    if settings.noise_share:
+        sounds = add_noise(sounds, settings, front_end, noise, draw("noise"))
+    if settings.gain_db:
+        sounds = sounds * 10 ** (uniform(len(sounds), settings.gain_db, draw("gain"), sounds) / 20)[:, None]
+    clips = [sound[:length].numpy() for sound, length in zip(sounds, lengths.tolist(), strict=True)]
+    n_frames = torch.tensor([front_end.n_frames(len(clip)) for clip in clips])
+    return torch.from_numpy(log_mel_frames(clips, front_end)), n_frames
+
+
+def play(waveforms: Tensor, lengths: Tensor, settings: AugmentSettings, front_end: FrontEnd, draw: Streams) -> Tensor:
+    """Play every clip at a speed of its own about its middle, and move it; its length stays."""
+    n, rate = len(waveforms), front_end.sample_rate
+    most = settings.shift_ms * rate / 1000
+    shifts = uniform(n, most, draw("shift"), waveforms).round().int().tolist()
+    speeds = (1 + uniform(n, settings.speed, draw("speed"), waveforms)).tolist()
+    played = torch.zeros_like(waveforms)
+    for row, waveform, length, shift, speed in zip(played, waveforms, lengths.tolist(), shifts, speeds, strict=True):
+        sound = waveform[:length]
+        if settings.speed:
+            sound = torch.from_numpy(soxr.resample(sound.numpy(), rate * speed, rate))
+        start = (length - len(sound)) // 2 + shift
+        part = sound[max(0, -start) : max(0, length - start)]
+        row[max(0, start) : max(0, start) + len(part)] = part
+    return played
+
+
+def add_noise(
+    sounds: Tensor, settings: AugmentSettings, front_end: FrontEnd, recordings: Sequence[Waveform], stream: Generator
+) -> Tensor:
+    """Add noise to a share of the clips, at a ratio of their loudest 30 ms to the mean power of the noise."""
+    n, n_samples = sounds.shape
+    noisy = torch.rand(n, generator=stream) < settings.noise_share
+    babble = torch.rand(n, generator=stream) < BABBLE_SHARE
+    low, high = settings.snr_db
+    snr_db = low + (high - low) * torch.rand(n, generator=stream)
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=stream)))
+    others = torch.randint(1, max(2, n), (BABBLERS,), generator=stream).tolist()
+    talk = torch.stack([sounds.roll(other, 0) for other in others]).sum(0)
+    window = round(LOUDEST_MS * front_end.sample_rate / 1000)
+    loudest = sounds.square().unfold(1, min(window, n_samples), max(1, window // 3)).mean(2).amax(1)
+    mixed = sounds.clone()
+    for i in noisy.nonzero()[:, 0].tolist():
+        noise = talk[i] if babble[i] else torch.from_numpy(_piece(recordings, n_samples, rng))
+        gain = (loudest[i] * 10 ** (-snr_db[i] / 10) / noise.square().mean().clamp_min(1e-12)).sqrt()
+        mixed[i] += gain * noise
+    return mixed
+
+
+def _piece(recordings: Sequence[Waveform], n_samples: int, rng: np.random.Generator) -> Waveform:
+    """Cut a piece out of a noise recording, or make coloured noise where there are none."""
+    if not recordings:
+        return coloured_noise(rng, n_samples, rng.uniform(*SLOPES)).astype(np.float32)
+    recording = recordings[int(rng.integers(len(recordings)))]
+    start = int(rng.integers(max(1, len(recording) - n_samples)))
+    return np.resize(recording[start : start + n_samples], n_samples)

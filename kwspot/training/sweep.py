@@ -1,0 +1,152 @@
+"""A search over chosen settings of an experiment, by optuna; every trial is an ordinary run.
+
+    train.learning_rate=1e-4..1e-2     a range of numbers, even in the logarithm where it spans a factor of ten
+    model.hidden_size=64,128,160       a choice
+
+The study is a journal beside the runs, RUNS/sweeps/<experiment>-<digest>.log, named by all that decides it. Trials that
+fall behind the median of the others are stopped early (optuna's MedianPruner) and stay as unfinished runs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kwspot.errors import ConfigError, MissingPartError
+from kwspot.experiments.registry import load_experiment, read_override
+from kwspot.experiments.runs import Run
+from kwspot.experiments.settings import Experiment
+from kwspot.files import digest_of
+from kwspot.training.run import Listener, run_experiment
+from kwspot.training.trainer import EpochRecord
+
+if TYPE_CHECKING:
+    import optuna
+
+FOLDER = "sweeps"
+UNPRUNED = 4  # trials that go to their end before any is stopped early
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting that is searched over: the ends of a range, or what there is to choose from."""
+
+    key: str
+    values: tuple[Any, ...]
+    is_range: bool
+
+    def suggest(self, trial: "optuna.Trial") -> Any:
+        """Ask the study for a value."""
+        if not self.is_range:
+            return trial.suggest_categorical(self.key, self.values)
+        low, high = self.values
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(self.key, low, high)
+        return trial.suggest_float(self.key, low, high, log=low > 0 and high / low >= 10)
+
+
+def read_dimension(text: str) -> Dimension:
+    """Read `section.key=low..high` or `section.key=one,two,three`."""
+    key, _, given = text.partition("=")
+    is_range = ".." in given
+    values = tuple(_value(key, part) for part in given.split(".." if is_range else ","))
+    if len(values) < 2 or (is_range and len(values) > 2):
+        raise ConfigError(f"--over {text}: write a range, {key}=1e-4..1e-2, or a choice, {key}=64,128")
+    if is_range and not (all(isinstance(v, int | float) for v in values) and values[0] < values[-1]):
+        raise ConfigError(f"--over {text}: a range goes from a number to a larger one")
+    return Dimension(key, values, is_range)
+
+
+def _value(key: str, text: str) -> Any:
+    nested = read_override(f"{key}={text}")
+    for part in key.split("."):
+        nested = nested[part]
+    return nested
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial: its run, what was chosen, and the validation accuracy of its best epoch."""
+
+    run_id: str
+    chosen: dict[str, Any]
+    accuracy_validation: float
+
+
+class Judge:
+    """Tells the study of every epoch of a trial, and stops the trial once it has fallen behind."""
+
+    def __init__(self, heard: Listener, trial: "optuna.Trial") -> None:
+        self.heard, self.trial, self.prune = heard, trial, False
+        self.listener = replace(heard, epoch=self.epoch, should_stop=lambda: self.prune or heard.should_stop())
+
+    def epoch(self, record: EpochRecord, timing: dict[str, Any]) -> None:
+        """Pass the epoch on and judge it."""
+        self.heard.epoch(record, timing)
+        self.trial.report(record.accuracy_validation, record.epoch)
+        self.prune = self.trial.should_prune()
+
+
+def search(
+    name: str,
+    dimensions: Sequence[Dimension],
+    n_trials: int,
+    *,
+    registry: Path | None,
+    overrides: Sequence[str],
+    seed: int,
+    data: Path,
+    runs_dir: Path,
+    device: str,
+    listener: Callable[[Experiment], Listener],
+    ended: Callable[[Run], object],
+) -> list[Trial] | None:
+    """Search until the study has `n_trials` that finished or were stopped early; return the finished, best first.
+
+    A study that is there already goes on, the trial that was interrupted first. None if the listener stopped it.
+    """
+    optuna = _optuna()
+    for end in (0, -1):  # so that a misspelt key is said before anything is trained
+        load_experiment(name, registry, [*overrides, *(f"{d.key}={d.values[end]}" for d in dimensions)])
+    base = load_experiment(name, registry, overrides)
+    deciding = [base.deciding(), seed, [[d.key, d.values] for d in dimensions]]
+    path = runs_dir / FOLDER / f"{name}-{digest_of(deciding)[:8]}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
+    )  # fmt: skip
+    states = optuna.trial.TrialState
+    for interrupted in study.get_trials(states=[states.RUNNING]):
+        study.enqueue_trial(interrupted.params)
+        study.tell(interrupted.number, state=states.FAIL)
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    while len(study.get_trials(states=[states.COMPLETE, states.PRUNED])) < n_trials:
+        trial = study.ask()
+        chosen = [f"{d.key}={d.suggest(trial)}" for d in dimensions]
+        experiment = load_experiment(name, registry, [*overrides, *chosen])
+        judge = Judge(listener(experiment), trial)
+        run = run_experiment(
+            experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True, listener=judge.listener
+        )
+        trial.set_user_attr("run", run.id)
+        if run.metrics is not None:
+            study.tell(trial, run.metrics["accuracy_validation"])
+            ended(run)
+        elif judge.prune:
+            study.tell(trial, state=states.PRUNED)
+        else:
+            return None
+    done = study.get_trials(states=[states.COMPLETE])
+    found = [Trial(one.user_attrs["run"], one.params, one.value) for one in done if one.value is not None]
+    return sorted(found, key=lambda one: -one.accuracy_validation)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingPartError("kwspot sweep needs optuna; run: pip install 'kwspot[sweep]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna

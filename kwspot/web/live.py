@@ -1,0 +1,200 @@
+"""Live spotting for the page: a visitor's microphone -> posteriors and events, block by block, over plain HTTP.
+
+    POST live/start?model=&rate=               -> {visitor, words, step_s}
+    POST live/hear?visitor=&at=&threshold=     -> {seconds, rows, hearing, events}; the body are the next samples
+                                                  (n,), 16 bits, little-endian, mono, at `rate` Hz
+    POST live/stop?visitor=                    -> {events}, and the visitor is forgotten
+
+The page's script, live.js, sends what came from the microphone since, and only after the block before was answered.
+So blocks arrive in order, and a slow server gets longer ones instead of a queue. Gradio's own streaming was tried
+(6.31): it writes every chunk to disk as a WAV file and left out 2 of 15 s. A WebSocket needs one more package.
+
+Of what a visitor says, only the window the model looks at is kept, in memory, and not after `live/stop` or FORGET_S
+without a block. Nothing is written.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+import secrets
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from kwspot.audio.blocks import Resampler
+from kwspot.audio.reading import Waveform
+from kwspot.errors import ConfigError, KwspotError
+from kwspot.inference.detector import Event, keywords_of
+from kwspot.inference.pipeline import Ear, Spotting, detection_settings
+
+MOST_VISITORS = 32  # who listen; the next is told to come back
+FORGET_S = 30.0
+RATES = (8000, 192_000)  # Hz, of a microphone
+MOST_BYTES = 10 * RATES[1] * 2  # of a block: ten seconds
+SCRIPT = Path(__file__).with_name("live.js")
+
+
+class Listener:
+    """One visitor's sound on its way through a model."""
+
+    def __init__(self, ear: Ear, rate: int) -> None:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise ConfigError(f"a microphone at {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be heard")
+        self.spotting = Spotting(ear, detection_settings(ear.metadata))
+        self.words = keywords_of(ear.labels)
+        self.columns = [ear.labels.index(word) for word in self.words]
+        self.n_samples = 0  # received, at the microphone's rate
+        self._n_heard = 0  # at the model's
+        self._resample = Resampler(rate, ear.sample_rate)
+        self._lock = Lock()
+
+    def hear(self, block: Waveform, at: int, threshold: float) -> dict[str, Any]:
+        """Take the samples (n,) from number `at` on: return rows of smoothed posteriors (k, n_keywords) and events.
+
+        `hearing` is the event that is not over yet. ConfigError if samples are missing or come twice.
+        """
+        with self._lock:
+            if at != self.n_samples:
+                raise ConfigError("a part of the sound was lost on its way; start again")
+            self.spotting.set_threshold(threshold)
+            self.n_samples += len(block)
+            samples = self._resample(block)
+            self._n_heard += len(samples)
+            events, smoothed = self.spotting.hear(samples)
+            hearing = self.spotting.under_way
+            return {
+                "seconds": self._n_heard / self.spotting.ear.sample_rate,
+                "rows": smoothed[:, self.columns].astype(float).round(3).tolist(),
+                "hearing": hearing and _as_json(hearing),
+                "events": [_as_json(event) for event in events],
+            }
+
+    def finish(self) -> dict[str, Any]:
+        """End the sound: return the events that were not over."""
+        with self._lock:
+            return {"events": [_as_json(event) for event in self.spotting.finish()]}
+
+
+class Live:
+    """The routes of the live mode, and who is listening. `open_ear` opens a model by its name, anew for each."""
+
+    def __init__(self, open_ear: Callable[[str], Ear]) -> None:
+        self.open_ear = open_ear
+        self.listeners: dict[str, Listener] = {}
+        self._ends: dict[str, asyncio.TimerHandle] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the routes beside the page's own."""
+        return [
+            Route("/live/live.js", _script),
+            *(
+                Route(f"/live/{name}", _told(answer), methods=["POST"])
+                for name, answer in (("start", self.start), ("hear", self.hear), ("stop", self.stop))
+            ),
+        ]
+
+    async def start(self, request: Request) -> dict[str, Any]:
+        """Begin to listen: a visitor is known by a word nobody can guess."""
+        if len(self.listeners) >= MOST_VISITORS:
+            raise KwspotError(f"{MOST_VISITORS} visitors are listening already; try again later")
+        name, rate = request.query_params["model"], int(request.query_params["rate"])
+        listener = await run_in_threadpool(lambda: Listener(self.open_ear(name), rate))
+        visitor = secrets.token_urlsafe()
+        self.listeners[visitor] = listener
+        self._stay(visitor)
+        return {"visitor": visitor, "words": listener.words, "step_s": listener.spotting.step_s}
+
+    async def hear(self, request: Request) -> dict[str, Any]:
+        """Take the next block of a visitor."""
+        query = request.query_params
+        listener = self._listener(query["visitor"])
+        self._stay(query["visitor"])
+        block = _samples(await _body(request))
+        return await run_in_threadpool(listener.hear, block, int(query["at"]), float(query["threshold"]))
+
+    async def stop(self, request: Request) -> dict[str, Any]:
+        """End the sound of a visitor and forget it."""
+        listener = self._listener(request.query_params["visitor"])
+        self._forget(request.query_params["visitor"])
+        return await run_in_threadpool(listener.finish)
+
+    def _listener(self, visitor: str) -> Listener:
+        if visitor not in self.listeners:
+            raise KwspotError("the server heard nothing for a while and stopped listening; start again")
+        return self.listeners[visitor]
+
+    def _stay(self, visitor: str) -> None:
+        if visitor in self._ends:
+            self._ends[visitor].cancel()
+        self._ends[visitor] = asyncio.get_running_loop().call_later(FORGET_S, self._forget, visitor)
+
+    def _forget(self, visitor: str) -> None:
+        self.listeners.pop(visitor, None)
+        if end := self._ends.pop(visitor, None):
+            end.cancel()
+
+
+def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
+    """Say what a threshold costs, from what `kwspot eval --false-alarms` wrote into the model file (Markdown)."""
+    spotting = metadata.get("spotting") or {}
+    if not spotting.get("curve"):
+        return "Not measured: `kwspot eval RUN --false-alarms --split validation` measures it."
+    thresholds, alarms, missed = np.array(spotting["curve"], float).T
+    n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, missed)
+    hours = spotting.get("hours")
+    least = 1 / hours if hours else 0.0  # one in all that was heard
+    above, below = threshold > thresholds[-1], threshold < thresholds[0]
+    how_many = "fewer than " if above or n_alarms < least else "more than " if below else ""
+    how_often = "more than " if above else "fewer than " if below else ""
+    where = f"; measured on {hours:.2g} hours of validation" if hours else ""
+    where += f" with noise at {spotting['snr_db']:g} dB" if where and "snr_db" in spotting else ""
+    shown = _figure(max(n_alarms, least))
+    return (
+        f"Expected: **{how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour**, "
+        f"{how_often}{share:.1%} of the keywords missed{where}."
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    times = {"start_s": round(event.start_s, 3), "end_s": round(event.end_s, 3)}
+    return {"word": event.word, **times, "posterior": round(event.posterior, 3)}
+
+
+def _samples(body: bytes) -> Waveform:
+    return np.frombuffer(body, "<i2") / np.float32(2**15)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise KwspotError("too long a piece of sound at once; start again")
+    return bytes(body)
+
+
+async def _script(_: Request) -> Response:
+    return FileResponse(SCRIPT, media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+
+def _told(answer: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
+    """Answer in JSON; an error as {"error": one sentence}, which the script shows."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return JSONResponse(await answer(request))
+        except KwspotError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except (KeyError, ValueError) as error:
+            return JSONResponse({"error": f"not a request of this page: {error}"}, 400)
+
+    return endpoint

@@ -1,0 +1,118 @@
+"""What names on a command line stand for."""
+
+import io
+import os
+from threading import Thread
+
+import numpy as np
+import pytest
+import soundfile
+
+from kwspot.audio import inputs
+from kwspot.audio.inputs import expand
+from tests.sounds import RATE, tone, write_sound
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("b/2.wav", "b/1.flac", "a.wav", "b/deep/3.ogg"):
+        write_sound(tmp_path / name, tone(440, 0.1))
+    (tmp_path / "b" / "notes.txt").write_text("no sound")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    """Put bytes on the file descriptor that stands for standard input."""
+
+    def put(content):
+        read, write = os.pipe()
+        os.write(write, content)
+        os.close(write)
+        monkeypatch.setattr(inputs, "STANDARD_INPUT", read)
+
+    return put
+
+
+def names(*given, **options):
+    return [source.name for source in expand(given, **options)]
+
+
+def test_files_come_as_named(folder):
+    assert names("b/2.wav", "./a.wav", "missing.wav") == ["b/2.wav", "./a.wav", "missing.wav"]
+
+
+def test_a_folder_stands_for_its_audio_sorted_at_any_depth(folder):
+    assert names("b") == ["b/1.flac", "b/2.wav", "b/deep/3.ogg"]
+
+
+def test_a_pattern_stands_for_what_matches(folder):
+    assert names("b/*.wav", "**/*.ogg") == ["b/2.wav", "b/deep/3.ogg"]
+
+
+def test_a_name_with_brackets_is_a_file_if_there_is_one(folder):
+    write_sound(folder / "take[1].wav", tone(440, 0.1))
+    assert names("take[1].wav") == ["take[1].wav"]
+
+
+def test_a_list_holds_any_of_these(folder):
+    (folder / "list.txt").write_bytes(b"a.wav\r\n\nb\nmissing.wav\nstrange-\xff.wav")
+    assert names("@list.txt") == ["a.wav", "b/1.flac", "b/2.wav", "b/deep/3.ogg", "missing.wav", "strange-\udcff.wav"]
+
+
+def test_a_list_on_standard_input(folder, standard_input):
+    standard_input(b"b/2.wav\na.wav\n")
+    assert names("@-") == ["b/2.wav", "a.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none/*.wav", "no file matches"), ("empty", "no audio files below"), ("@none.txt", "list cannot be read")],
+)
+def test_nothing_behind_a_name_is_an_error_in_its_place(folder, name, message):
+    (folder / "empty").mkdir()
+    first, second = expand([name, "a.wav"])
+    assert first.name == name
+    assert message in str(first.error)
+    assert second.file is not None
+
+
+def test_a_sound_on_standard_input(folder, standard_input):
+    standard_input((folder / "b" / "1.flac").read_bytes())
+    (source,) = expand(["-"])
+    assert source.name == "-"
+    assert soundfile.info(source.file).frames == RATE // 10
+
+
+def test_raw_samples_on_standard_input(standard_input):
+    samples = np.array([0, 1, -32768, 32767], "<i2")
+    standard_input(samples.tobytes() + b"\x01")  # half a sample at the end is dropped
+    (source,) = expand(["-"], raw_rate=8000)
+    found, rate = soundfile.read(source.file, dtype="int16")
+    assert rate == 8000
+    assert found.tolist() == samples.tolist()
+
+
+def test_nothing_on_standard_input(standard_input):
+    standard_input(b"")
+    (source,) = expand(["-"])
+    assert str(source.error) == "-: nothing on standard input"
+
+
+def test_a_named_pipe_is_read_once(folder):
+    os.mkfifo(folder / "pipe")
+    writer = Thread(target=lambda: (folder / "pipe").write_bytes((folder / "a.wav").read_bytes()))
+    writer.start()
+    (source,) = expand(["pipe"])
+    writer.join()
+    assert isinstance(source.file, io.BytesIO)
+    assert soundfile.info(source.file).frames == RATE // 10
+
+
+def test_a_list_is_read_as_far_as_it_is_asked_for(folder):
+    (folder / "list.txt").write_text("a.wav\n" * 3)
+    found = expand(["@list.txt", "@list.txt"])
+    next(found)
+    (folder / "list.txt").unlink()  # the second opening fails, the first goes on
+    assert [source.error is None for source in found] == [True, True, False]

@@ -1,0 +1,199 @@
+"""`kwspot predict` as a shell uses it: lines in order, JSON for programs, errors in their place."""
+
+import json
+import os
+from pathlib import Path
+import resource
+import subprocess
+import sys
+
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from kwspot import Spotter
+from kwspot.cli import app
+from tests.sounds import make_corpus, tone, write_sound
+
+KWSPOT = [sys.executable, "-m", "kwspot"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for i, seconds in enumerate((1.0, 0.4, 2.0)):
+        write_sound(tmp_path / "clips" / f"{i}.wav", tone(300 * (i + 1), seconds))
+    (tmp_path / "clips" / "bad.wav").write_text("no sound")
+    monkeypatch.chdir(tmp_path)
+    for name in ("KWSPOT_DATA", "KWSPOT_RUNS", "KWSPOT_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def predict(*arguments, **options):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)], **options)
+
+
+def test_in_a_pipe_a_line_is_path_word_posterior(folder):
+    done = predict("clips/1.wav", "clips/0.wav")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    spotter = Spotter.load()
+    for path, (name, word, posterior) in zip(("clips/1.wav", "clips/0.wav"), rows, strict=True):
+        expected = spotter.predict_file(path)
+        assert (name, word, posterior) == (path, expected.word, f"{expected.posterior:.2f}")
+
+
+def test_json_has_the_documented_keys(folder):
+    done = predict("clips/1.wav", "--json", "--top", 3)
+    record = json.loads(done.stdout)
+    assert list(record) == ["schema", "path", "word", "posterior", "top", "seconds", "model"]
+    assert record["schema"] == 1
+    assert record["seconds"] == 0.4
+    assert record["model"] == "keywords10"
+    assert len(record["top"]) == 3
+    assert record["top"][0] == {"word": record["word"], "posterior": record["posterior"]}
+
+
+def test_a_bad_file_is_an_error_in_its_place_and_code_1(folder):
+    done = predict("clips", "missing.wav", "--json")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 1
+    assert [r["path"].rpartition("/")[2] for r in records] == ["0.wav", "1.wav", "2.wav", "bad.wav", "missing.wav"]
+    assert ["error" in r for r in records] == [False, False, False, True, True]
+    assert "no readable audio" in records[3]["error"]
+    assert list(records[3]) == ["schema", "path", "error", "model"]
+    plain = predict("clips", "missing.wav")
+    assert plain.exit_code == 1
+    assert len(plain.stdout.splitlines()) == 3
+    assert len(plain.stderr.splitlines()) == 2
+    assert all(line.startswith("error: ") for line in plain.stderr.splitlines())
+
+
+def test_fail_fast_stops_at_the_first(folder):
+    done = predict("clips/0.wav", "clips/bad.wav", "clips/1.wav", "--fail-fast")
+    assert done.exit_code == 1
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["clips/0.wav"]
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["-", "--raw-rate", "8000"]])
+def test_sound_on_standard_input(folder, arguments):
+    write_sound(folder / "x.flac", tone(300, 1.0, 8000), 8000)
+    raw = soundfile.read("x.flac", dtype="int16")[0].astype("<i2").tobytes()
+    content = raw if "--raw-rate" in arguments else (folder / "x.flac").read_bytes()
+    done = subprocess.run([*KWSPOT, "predict", *arguments, "--json"], input=content, capture_output=True, check=True)
+    record = json.loads(done.stdout)
+    assert record["path"] == "-"
+    assert record["seconds"] == 1.0
+    assert record["posterior"] == pytest.approx(Spotter.load().predict_file("x.flac").posterior, abs=1e-3)
+
+
+def test_a_list_is_answered_line_by_line(folder):
+    """Each line comes back before the next is written: nothing waits for a full buffer or the end of the list."""
+    command = [*KWSPOT, "predict", "@-", "--json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for name in ("clips/1.wav", "clips/bad.wav", "clips/0.wav"):
+            process.stdin.write(name + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["path"] == name
+        process.stdin.close()
+    assert process.returncode == 1
+
+
+def test_memory_does_not_grow_with_the_list(folder):
+    """A list without end: after thousands of files the process is no larger than after hundreds."""
+    code = "import sys\nwhile True: sys.stdout.write('clips/1.wav\\n' * 100)"
+    with (
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as names,
+        subprocess.Popen([*KWSPOT, "predict", "@-"], stdin=names.stdout, stdout=subprocess.PIPE) as process,
+    ):
+        names.stdout.close()
+
+        def resident():
+            return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+        sizes = []
+        for _ in range(2):
+            for _ in range(1500):
+                process.stdout.readline()
+            sizes.append(resident())
+        process.stdout.close()  # whoever reads goes away: quiet, code 0
+        assert process.wait(30) == 0
+    assert sizes[1] - sizes[0] < 8e6
+
+
+def test_names_that_are_no_text_go_through_as_they_are(folder):
+    name = os.fsdecode(b"clips/\xff\xc3\xa9.wav")
+    write_sound(folder / "clips" / "1.wav", tone(300)).rename(name)
+    done = subprocess.run([*KWSPOT, "predict", name], capture_output=True, check=True)
+    assert done.stdout.startswith(b"clips/\xff\xc3\xa9.wav\t")
+    done = subprocess.run([*KWSPOT, "predict", name, "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["path"] == name
+
+
+def test_random_takes_a_test_recording_and_says_its_word(folder):
+    make_corpus(folder / "data", ("left", "right", "house"), n_speakers=40)
+    words = set()
+    for _ in range(4):
+        record = json.loads(predict("--random", "--json").stdout)
+        assert record["true_word"] == record["path"].split("/")[1]
+        words.add(record["true_word"])
+    assert words <= {"left", "right", "house"}
+    assert "true word: " in predict("--random").stdout
+
+
+def test_predict_and_random_are_two_things(folder):
+    assert predict("x.wav", "--random").exit_code == 2
+
+
+def test_nothing_is_reported_and_nothing_written_at_home(folder):
+    home = folder / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_", "CI"))}
+    subprocess.run(
+        [*KWSPOT, "predict", "clips/1.wav"], env={**kept, "HOME": str(home)}, check=True, capture_output=True
+    )
+    assert list(home.rglob("*")) == []
+
+
+def test_prediction_imports_nothing_of_training(folder):
+    heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "gradio", "rich")
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom kwspot.cli import app\n"
+        "assert CliRunner().invoke(app, ['predict', 'clips/0.wav']).exit_code == 0\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_columns_stand_below_each_other_on_a_terminal(folder):
+    import pty
+
+    write_sound(folder / "clips" / "a-long-name.wav", tone(440))
+    parent, child = pty.openpty()
+    process = subprocess.Popen([*KWSPOT, "predict", "clips/1.wav", "clips/a-long-name.wav"], stdout=child)
+    os.close(child)
+    content = b""
+    while True:
+        try:
+            piece = os.read(parent, 4096)
+        except OSError:  # the terminal is gone
+            break
+        if not piece:
+            break
+        content += piece
+    assert process.wait() == 0
+    first, second = content.decode().splitlines()
+    assert first.startswith("clips/1.wav" + " " * 10)
+    assert first.rindex(" ") == second.rindex(" ")
+    assert "\t" not in first
+
+
+def test_below_the_threshold_a_word_is_unknown(folder):
+    word, posterior = Spotter.load().predict_file("clips/1.wav").top[0]
+    for threshold, said in ((posterior - 0.01, word), (posterior + 0.01, "unknown")):
+        record = json.loads(predict("clips/1.wav", "--json", "--threshold", threshold).stdout)
+        assert record["word"] == said
+        assert record["top"][0]["word"] == word
+        assert predict("clips/1.wav", "--threshold", threshold).stdout.split("\t")[1] == said

@@ -1,0 +1,162 @@
+"""`kwspot experiments` and `kwspot runs`: listings that tell the truth, deletions that ask."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.commands.experiments import flat
+from kwspot.experiments.registry import load_registry
+from kwspot.experiments.runs import list_runs
+from tests.records import make_run
+
+REGISTRY = """
+defaults:
+  task: [yes, no]
+  train: {epochs: 7}
+experiments:
+  plain:
+    why: The defaults as they are.
+  wide:
+    why: Does a wider state help? This reason goes on for longer than a line of eighty columns can hold, far longer.
+    model: {cell: lstm, hidden_size: 256}
+"""
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    path = tmp_path / "experiments.yaml"
+    path.write_text(REGISTRY)
+    monkeypatch.setenv("KWSPOT_REGISTRY", str(path))
+    monkeypatch.setenv("KWSPOT_RUNS", str(tmp_path / "runs"))
+    return load_registry(path)
+
+
+def kwspot(*arguments, code=0, input=None):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_experiments_say_why_what_differs_and_what_was_run(registry, tmp_path):
+    settings = registry["wide"].deciding()
+    make_run(tmp_path / "runs", "wide", 1, settings=settings)
+    make_run(tmp_path / "runs", "wide", 2, settings=settings, finished=False)
+    make_run(tmp_path / "runs", "wide", 3)  # settings of an earlier registry
+    lines = kwspot("experiments").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[:2] == ["plain  (no runs)", "    The defaults as they are."]
+    wide = lines.index("wide  (runs: 1 finished, 1 unfinished, 1 of other settings)")
+    assert lines[-1] == '    model.cell: "lstm"   model.hidden_size: 256'
+    assert "Does a wider state help?" in lines[wide + 1]
+
+
+def test_an_experiment_named_shows_every_setting(registry):
+    text = kwspot("experiments", "wide").stdout
+    for key in flat(registry["wide"].deciding()):
+        assert f"    {key}: " in text
+    assert "model.hidden_size: 256  *" in text
+    assert "train.epochs: 7\n" in text
+    assert "plain" not in text
+    assert "known: plain, wide" in kwspot("experiments", "tall", code=2).stderr
+
+
+def test_a_default_switched_off_is_a_difference(registry, tmp_path):
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text() + "  unclipped: {why: Does clipping hold it back., train: {clip_norm: null}}\n")
+    assert "    train.clip_norm: null" in kwspot("experiments").stdout.splitlines()
+    assert "    train.clip_norm: null  *" in kwspot("experiments", "unclipped").stdout.splitlines()
+
+
+def test_experiments_as_json(registry):
+    plain, wide = json.loads(kwspot("experiments", "--json").stdout)
+    assert plain["differs"] == {}
+    assert wide["differs"] == {"model.cell": "lstm", "model.hidden_size": 256}
+    assert wide["settings"]["task"] == ["yes", "no"]
+    assert wide["finished"] == []
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("KWSPOT_RUNS", str(tmp_path / "runs"))
+    make_run(tmp_path / "runs", "lstm", 1)
+    make_run(tmp_path / "runs", "lstm", 2, test=None)
+    make_run(tmp_path / "runs", "rnn_orthogonal", 1, finished=False)
+    return tmp_path / "runs"
+
+
+def test_runs_are_listed(runs):
+    lines = kwspot("runs").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1:] for line in lines[1:]] == [
+        ["finished", "4", "90.0", "88.0"],
+        ["finished", "4", "90.0", "–"],
+        ["unfinished", "4", "–", "–"],
+    ]
+    assert [line.split()[0] for line in lines[1:]] == [run.id for run in list_runs(runs)]
+
+
+def test_runs_as_json(runs):
+    first = json.loads(kwspot("runs", "--json").stdout)[0]
+    assert (first["experiment"], first["seed"], first["state"]) == ("lstm", 1, "finished")
+    assert (first["accuracy_validation"], first["accuracy_test"]) == (0.9, 0.88)
+
+
+def test_no_runs_is_no_error(tmp_path):
+    result = kwspot("runs", "--runs", tmp_path / "none")
+    assert result.stdout == ""
+    assert "kwspot train" in result.stderr
+    assert json.loads(kwspot("runs", "--json", "--runs", tmp_path / "none").stdout) == []
+
+
+def test_a_broken_run_does_not_hide_the_others_and_can_be_removed(runs):
+    broken = list_runs(runs)[0].path
+    (broken / "metrics.json").write_text("{")
+    result = kwspot("runs", code=4)
+    assert "lstm-s2" in result.stdout
+    assert str(broken) in result.stderr
+    kwspot("runs", "rm", "--yes", broken.name)
+    assert not broken.exists()
+    assert "lstm-s2" in kwspot("runs").stdout
+
+
+def test_a_run_is_shown_by_the_start_of_its_id(runs):
+    run = list_runs(runs)[1]
+    assert kwspot("runs", "show", "lstm-s2").stdout.startswith(run.id)
+    shown = json.loads(kwspot("runs", "show", run.id, "--json").stdout)
+    assert shown["metrics"] == run.metrics
+    assert shown["record"] == run.record
+    assert len(shown["history"]) == 4
+    assert "fits 2 runs" in kwspot("runs", "show", "lstm", code=3).stderr
+    assert kwspot("runs", "--runs", runs, "show", "lstm-s2").stdout == kwspot("runs", "show", "lstm-s2").stdout
+    assert "no such run" in kwspot("runs", "show", "lstm-s2", "--runs", runs.parent, code=3).stderr
+
+
+def test_nothing_is_deleted_without_being_asked_for(runs, monkeypatch):
+    before = list_runs(runs)
+    assert "--yes" in kwspot("runs", "rm", "lstm-s1", code=2).stderr
+    monkeypatch.setattr("kwspot.commands.runs._asks", lambda: True)
+    result = kwspot("runs", "rm", "lstm-s1", code=1, input="n\n")
+    assert before[0].id in result.stderr
+    assert list_runs(runs) == before
+    kwspot("runs", "rm", "lstm-s1", input="y\n")
+    assert list_runs(runs) == before[1:]
+    kwspot("runs", "rm", "-y", "lstm-s2", "rnn_orthogonal")
+    assert list_runs(runs) == []
+
+
+def test_one_wrong_name_deletes_nothing(runs):
+    kwspot("runs", "rm", "--yes", "lstm-s1", "nothing", code=3)
+    assert len(list_runs(runs)) == 3
+
+
+def test_exported_records_compare_as_the_originals(runs, tmp_path):
+    result = kwspot("runs", "export", tmp_path / "results")
+    assert len(result.stdout.splitlines()) == 2
+    assert "left out, not finished: rnn_orthogonal" in result.stderr
+    names = {path.name for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert names == {"run.json", "history.jsonl", "timing.jsonl", "metrics.json", "eval-test.json"}
+    exported = kwspot("compare", "--csv", "--runs", tmp_path / "results").stdout
+    assert exported == kwspot("compare", "--csv").stdout
+    assert "lstm-s1" in exported

@@ -1,0 +1,109 @@
+"""Differences between experiments on the same clips: chance is called chance, and a real gain is found."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.errors import MissingError
+from kwspot.evaluation.comparison import choose_runs, table_rows
+from kwspot.evaluation.metrics import measure
+from kwspot.evaluation.significance import differences
+from kwspot.files import write_json
+from tests.records import make_run
+
+N_SPEAKERS, N_CLIPS = 60, 20
+
+
+def evaluation_of(correct):
+    """Measure clips (n_speakers, n_clips) of two words that were right or wrong."""
+    labels = np.zeros(correct.size, dtype=int)
+    speakers = np.repeat([f"s{i}" for i in range(len(correct))], correct.shape[1])
+    return {"split": "test", **measure(labels, np.where(correct.ravel(), 0, 1), speakers, ["a", "b"])}
+
+
+def rows_with(runs_dir, **correct):
+    """Return rows of runs whose test clips were recognised as said, a seed for each array."""
+    for name, seeds in correct.items():
+        for seed, right in enumerate(seeds, 1):
+            run = make_run(runs_dir, name, seed)
+            write_json(run.path / "eval-test.json", evaluation_of(right))
+    return table_rows(choose_runs(runs_dir, list(correct))[0])
+
+
+def draws(share, seed):
+    """Speakers differ in how hard they are; `share` of the clips is right."""
+    random = np.random.default_rng(seed)
+    hard = np.random.default_rng(7).normal(0, 0.15, (N_SPEAKERS, 1))
+    return random.random((N_SPEAKERS, N_CLIPS)) < share + hard
+
+
+def test_a_difference_is_that_of_the_hand(tmp_path):
+    base = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool)
+    better = np.array([[1, 1, 1, 0], [1, 0, 0, 0]], dtype=bool)
+    (found,) = differences(rows_with(tmp_path, base=[base], better=[better, base]), ["base"])
+    assert (found.model, found.versus, found.n_speakers) == ("better", "base", 2)
+    assert found.mean == pytest.approx(0.5 / 8)  # one clip more, with one of two seeds
+    assert (found.low, found.high) == (0, pytest.approx(0.5 / 4))
+    assert found.verdict == "within chance"
+
+
+def test_a_gain_is_found_and_noise_is_not(tmp_path):
+    rows = rows_with(
+        tmp_path,
+        base=[draws(0.7, 1), draws(0.7, 2)],
+        same=[draws(0.7, 3), draws(0.7, 4)],
+        better=[draws(0.8, 5), draws(0.8, 6)],
+        once=[draws(0.8, 8)],
+    )
+    same, better, once = differences(rows, ["base"])
+    assert same.verdict == "within chance"
+    assert better.verdict == "larger than chance and seeds"
+    assert better.low > 0.05
+    assert once.verdict == "larger than chance and seeds"  # the spread is that of the base's seeds
+    (alone,) = (d for d in differences(rows[2:], ["once"]))
+    assert alone.mean == pytest.approx(better.mean - once.mean)
+
+
+def test_a_gain_smaller_than_the_spread_of_seeds_says_so(tmp_path):
+    rows = rows_with(tmp_path, base=[draws(0.5, 1), draws(0.75, 2)], better=[draws(0.72, 3)])
+    (found,) = differences(rows, ["base"])
+    assert found.low > 0
+    assert found.verdict == "within the spread of seeds"
+
+
+def test_two_rows_named_are_held_against_each_other_once(tmp_path):
+    rows = rows_with(tmp_path, one=[draws(0.7, 1)], two=[draws(0.7, 2)], three=[draws(0.7, 3)])
+    found = [(d.model, d.versus) for d in differences(rows, ["one", "two", "one"])]
+    assert found == [("two", "one"), ("three", "one"), ("three", "two")]
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path):
+    rows = rows_with(tmp_path, base=[draws(0.7, 1)], fewer=[draws(0.7, 1)[:, :9]])
+    with pytest.raises(MissingError, match="tested on different clips"):
+        differences(rows, ["base"])
+    with pytest.raises(MissingError, match="--versus lstm: not in the table; it has base, fewer"):
+        differences(rows, ["lstm"])
+    make_run(tmp_path, "unmeasured", test=None)
+    with pytest.raises(MissingError, match="measure it with 'kwspot eval unmeasured'"):
+        differences(table_rows(choose_runs(tmp_path, ["base", "unmeasured"])[0]), ["base"])
+
+
+def test_the_command_says_it_in_every_form(tmp_path):
+    make_run(tmp_path, "lstm", test=0.88)
+    make_run(tmp_path, "rnn", test=0.40)
+
+    def compare(*more):
+        result = CliRunner().invoke(app, ["compare", "lstm", "rnn", "--runs", str(tmp_path), "--versus", "lstm", *more])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    text = compare()
+    assert "rnn against lstm: -48.0 points (95 % interval over 25 speakers" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\n- rnn against lstm: -48.0 points" in compare("--markdown")
+    (difference,) = json.loads(compare("--json"))["differences"]
+    assert difference["mean"] == pytest.approx(-0.48)
+    assert difference["verdict"] == "larger than chance; the spread of seeds is unknown"

@@ -1,0 +1,171 @@
+"""Long sound through a model: nothing depends on how it is cut, and a state does not drift."""
+
+import os
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from kwspot import Spotter, Stream
+from kwspot.errors import ConfigError, MissingError
+from kwspot.export.export import write_models
+from kwspot.inference.detector import DetectionSettings
+from kwspot.inference.pipeline import Spotting, detection_settings, open_ear, posteriors_of, spot
+from kwspot.inference.streaming import Windows
+from kwspot.training.run import run_experiment
+from tests.sounds import RATE
+from tests.speech import spoken
+from tests.toy import make_cache, toy_experiment
+
+DEFAULTS = DetectionSettings()
+MINUTE, OVERLAP = 60 * RATE, 10 * RATE
+REAL_STREAM = Path(os.environ.get("KWSPOT_REAL_STREAM", ""))  # a .stream.onnx of real words
+
+
+@pytest.fixture(scope="module")
+def spotter():
+    return Spotter.load(threads=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small trained model with its stream."""
+    folder = tmp_path_factory.mktemp("run")
+    make_cache(folder / "data")
+    experiment = toy_experiment("lstm", "train.epochs=1", "model.pooling=mean")
+    run = run_experiment(experiment, seed=1, data=folder / "data", runs_dir=folder / "runs", device="cpu")
+    write_models(run, folder / "data")
+    return run
+
+
+def blocks_of(wave, size=RATE):
+    return (wave[i : i + size] for i in range(0, len(wave), size))
+
+
+def middles(events):
+    return [(event.word, (event.start_s + event.end_s) / 2) for event in events]
+
+
+def in_overlapping_minutes(ear, wave):
+    """Spot every minute by itself, from 10 s before it to 10 s after, and keep what lies in it."""
+    found = []
+    for start in range(0, len(wave), MINUTE):
+        first = max(0, start - OVERLAP)
+        events = spot(ear, blocks_of(wave[first : start + MINUTE + OVERLAP]), DEFAULTS)
+        heard = [(word, middle_s + first / RATE) for word, middle_s in middles(events)]
+        found += [(word, at) for word, at in heard if start / RATE <= at < (start + MINUTE) / RATE]
+    return found
+
+
+def test_rows_are_the_posteriors_of_the_windows(spotter):
+    wave = np.random.default_rng(0).normal(0, 0.1, round(3.3 * RATE)).astype(np.float32)
+    windows = Windows(spotter)
+    rows = windows.feed(wave)
+    padded = np.concatenate([np.zeros(windows.clip_length, np.float32), wave])
+    ends = range(windows.step_length, len(wave) + 1, windows.step_length)
+    clips = np.stack([padded[end : end + windows.clip_length] for end in ends])
+    np.testing.assert_allclose(rows, spotter.posteriors(clips), atol=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(sizes=st.lists(st.integers(0, 9_000), max_size=6))
+def test_rows_do_not_depend_on_the_blocks(sizes):
+    wave = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    windows = Windows(Spotter.load(threads=1), step_ms=100)
+    blocks = np.split(wave, np.cumsum(sizes))
+    whole = windows.feed(wave)
+    windows.reset()
+    np.testing.assert_allclose(posteriors_of(windows, blocks), whole, atol=1e-5)
+
+
+def test_spoken_words_are_found_where_they_are(spotter):
+    wave, said = spoken(6)
+    events = list(spot(Windows(spotter), blocks_of(wave), DEFAULTS))
+    assert [event.word for event in events] == [word for word, _, _ in said]
+    for event, (_, start_s, end_s) in zip(events, said, strict=True):
+        assert (event.start_s + event.end_s) / 2 == pytest.approx((start_s + end_s) / 2, abs=0.15)
+
+
+@pytest.mark.parametrize("size", [100, 1_600, 7_777])
+def test_events_do_not_depend_on_the_blocks(spotter, size):
+    wave, _ = spoken(2)
+    whole = list(spot(Windows(spotter), [wave], DEFAULTS))
+    assert middles(spot(Windows(spotter), blocks_of(wave, size), DEFAULTS)) == middles(whole)
+
+
+def test_a_word_at_the_very_end_is_found(spotter):
+    wave, said = spoken(1, gap_s=0)
+    wave = wave[: round(said[0][2] * RATE)]
+    (event,) = spot(Windows(spotter), [wave], DEFAULTS)
+    assert event.word == said[0][0]
+    assert event.end_s <= len(wave) / RATE
+
+
+def test_five_minutes_are_their_overlapping_minutes(spotter):
+    """With windows; benchmarks/spot.py does it with an hour."""
+    sentence, _ = spoken(12)
+    pause = np.random.default_rng(1).normal(0, 1e-3, 170 * RATE // 10).astype(np.float32)
+    wave = np.concatenate([sentence, pause] * 11)[: 5 * MINUTE]
+    ear = Windows(spotter, step_ms=80)
+    whole, parts = middles(spot(ear, blocks_of(wave), DEFAULTS)), in_overlapping_minutes(ear, wave)
+    assert len(whole) > 50
+    assert [word for word, _ in whole] == [word for word, _ in parts]
+    assert [at for _, at in whole] == pytest.approx([at for _, at in parts], abs=0.081)
+
+
+def test_a_streams_state_does_not_drift(run):
+    """After ten minutes of sound a row is what it is after ten seconds of it."""
+    stream = Stream(run.path / "model.stream.onnx")
+    random = np.random.default_rng(0)
+    loudness = np.repeat(random.uniform(0, 0.3, 6_000), RATE // 10).astype(np.float32)
+    wave = loudness * random.normal(0, 1, len(loudness)).astype(np.float32)  # ten minutes
+    rows = posteriors_of(stream, blocks_of(wave))
+    skipped = (len(wave) - 20 * RATE) // stream.step_length
+    late = posteriors_of(stream, blocks_of(wave[skipped * stream.step_length :]))
+    n = 10 * RATE // stream.step_length
+    np.testing.assert_allclose(rows[-n:], late[-n:], atol=1e-4)
+    assert np.isfinite(rows).all()
+    assert np.ptp(rows[-n:, 0]) > 1e-3  # it does hear something
+
+
+@pytest.mark.skipif(not REAL_STREAM.is_file(), reason="KWSPOT_REAL_STREAM names no stream of real words")
+def test_ten_minutes_of_a_stream_are_its_overlapping_minutes():
+    sentence, said = spoken(60)
+    wave = np.concatenate([sentence] * 6)[: 10 * MINUTE]
+    ear = Stream(REAL_STREAM)
+    whole, parts = middles(spot(ear, blocks_of(wave), DEFAULTS)), in_overlapping_minutes(ear, wave)
+    assert len(whole) > 4 * len(said)
+    assert [word for word, _ in whole] == [word for word, _ in parts]
+    assert [at for _, at in whole] == pytest.approx([at for _, at in parts], abs=0.041)
+
+
+def test_one_ear_hears_several_sounds_one_after_the_other(spotter):
+    wave, _ = spoken(2)
+    ear = Windows(spotter)
+    first = list(spot(ear, [wave], DEFAULTS))
+    assert list(spot(ear, [wave], DEFAULTS)) == first
+    spotting = Spotting(ear, DEFAULTS)
+    events, rows = spotting.hear(wave)
+    assert rows.shape == (len(wave) // ear.step_length, len(ear.labels))
+    assert events + spotting.finish() == first
+
+
+def test_settings_come_from_the_model_and_give_way_to_options():
+    assert detection_settings({}) == DEFAULTS
+    stored = {"spotting": {"threshold": 0.7, "refractory_ms": 500.0, "false_alarms_per_hour": 1.0}}
+    assert detection_settings(stored) == DetectionSettings(threshold=0.7, refractory_ms=500.0)
+    assert detection_settings(stored, threshold=0.9, smoothing_ms=None).threshold == 0.9
+    with pytest.raises(ConfigError, match="threshold"):
+        detection_settings({}, threshold=2.0)
+
+
+def test_models_that_hear_long_sound(run, tmp_path):
+    runs = run.path.parent
+    assert isinstance(open_ear(None, tmp_path), Windows)
+    assert isinstance(open_ear("lstm", runs), Windows)
+    assert isinstance(open_ear("lstm", runs, streaming=True), Stream)
+    assert isinstance(open_ear(str(run.path / "model.stream.onnx"), runs), Stream)
+    with pytest.raises(MissingError, match="no stream of this model; 'kwspot export RUN --stream' writes one"):
+        open_ear(None, runs, streaming=True)

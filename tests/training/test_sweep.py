@@ -1,0 +1,135 @@
+"""The search over settings: real runs, the best by validation first, going on where it was stopped."""
+
+import os
+import signal
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.errors import ConfigError
+from kwspot.experiments import runs
+from kwspot.training.run import Listener
+from kwspot.training.sweep import Dimension, read_dimension, search
+from tests.toy import SETTINGS, make_cache
+
+
+@pytest.fixture
+def data(tmp_path):
+    make_cache(tmp_path / "data")
+    return tmp_path / "data"
+
+
+RATE = Dimension("train.learning_rate", (1e-5, 1e-2), True)
+WIDTH = Dimension("model.hidden_size", (4, 8), False)
+
+
+def run_search(data, n_trials, *, epochs=2, listener=None, ended=lambda _: None):
+    return search(
+        "lstm", [RATE, WIDTH], n_trials, registry=None, overrides=[*SETTINGS, f"train.epochs={epochs}"], seed=1,
+        data=data, runs_dir=data.parent / "runs", device="cpu", listener=lambda _: listener or Listener(), ended=ended,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train.learning_rate=1e-4..1e-2", Dimension("train.learning_rate", (1e-4, 1e-2), True)),
+        ("train.learning_rate=1.5e-3..1.", Dimension("train.learning_rate", (1.5e-3, 1.0), True)),
+        ("model.dropout=0.0..0.5", Dimension("model.dropout", (0.0, 0.5), True)),
+        ("model.hidden_size=64,128", Dimension("model.hidden_size", (64, 128), False)),
+        ("model.num_layers=1..3", Dimension("model.num_layers", (1, 3), True)),
+        ("model.pooling=mean,max", Dimension("model.pooling", ("mean", "max"), False)),
+    ],
+)
+def test_dimensions_are_read(text, expected):
+    assert read_dimension(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["model.dropout", "model.dropout=0.1", "model.dropout=0.5..0.1", "model.cell=rnn..gru"]
+)
+def test_what_is_no_dimension_is_refused(text):
+    with pytest.raises(ConfigError, match="--over model"):
+        read_dimension(text)
+
+
+def test_trials_are_runs_and_the_best_comes_first(data):
+    ended = []
+    found = run_search(data, 3, ended=ended.append)
+    records = {run.id: run for run in runs.list_runs(data.parent / "runs")}
+    assert len(found) == 3
+    assert [one.accuracy_validation for one in found] == sorted((o.accuracy_validation for o in found), reverse=True)
+    for one in found:
+        record = records[one.run_id]
+        assert one.accuracy_validation == record.metrics["accuracy_validation"]
+        assert one.chosen["model.hidden_size"] == record.record["settings"]["model"]["hidden_size"]
+        assert 1e-5 <= record.record["settings"]["train"]["learning_rate"] <= 1e-2
+    assert {run.id for run in ended} == set(records)
+    assert len(run_search(data, 5)) == 5  # two more
+    assert run_search(data, 5, listener=Listener(should_stop=lambda: True))  # nothing left to stop
+
+
+def test_a_stopped_search_goes_on_with_the_trial_it_was_at(data):
+    steps = []
+    stopping = Listener(step=lambda *_: steps.append(1), should_stop=lambda: len(steps) == 15)  # in its second trial
+    assert run_search(data, 3, listener=stopping) is None
+    before = {run.id: run.state for run in runs.list_runs(data.parent / "runs")}
+    found = run_search(data, 3)
+    after = {run.id: run.state for run in runs.list_runs(data.parent / "runs")}
+    assert len(before) == 2
+    assert set(before) < set(after)
+    assert len(after) == len(found) == 3
+    assert set(after.values()) == {"finished"}
+
+
+def test_what_falls_behind_is_stopped_early(data):
+    """After four trials that learn, one with a rate of almost nothing is not worth its epochs."""
+    learns = Dimension("train.learning_rate", (1e-2, 2e-2), True)
+    options = {
+        "registry": None, "seed": 1, "data": data, "runs_dir": data.parent / "runs", "device": "cpu",
+        "listener": lambda _: Listener(), "ended": lambda _: None,
+    }  # fmt: skip
+    settings = [*SETTINGS, "train.epochs=6", "train.patience=null", "model.input_scaling=standard"]
+    assert len(search("lstm", [learns], 4, overrides=settings, **options)) == 4
+    idles = Dimension("train.learning_rate", (1e-7, 1e-7 * 1.01), True)
+    journal = next((data.parent / "runs" / "sweeps").iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kwspot.training.sweep.digest_of", lambda _: journal.stem.rpartition("-")[2])  # the same study
+        patch.setattr(Dimension, "suggest", lambda self, trial: self.values[0])
+        search("lstm", [idles], 5, overrides=settings, **options)
+    last = max(runs.list_runs(data.parent / "runs"), key=lambda run: run.path.stat().st_mtime)
+    assert last.metrics is None
+    assert len(last.history) < 6
+
+
+def test_command_names_bad_input_and_prints_trials(data):
+    place = ["--data", str(data), "--runs", str(data.parent / "runs"), "--quiet"]
+    settings = [part for one in [*SETTINGS, "train.epochs=1"] for part in ("-o", one)]
+    call = ["sweep", "lstm", "--trials", "2", *place, *settings]
+    bad = CliRunner().invoke(app, [*call, "--over", "model.hiden_size=4,8"])
+    assert bad.exit_code == 2
+    assert "did you mean 'hidden_size'?" in bad.stderr
+    assert not (data.parent / "runs").exists()
+    good = CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8"])
+    assert good.exit_code == 0, good.stderr
+    lines = [line.split("\t") for line in good.stdout.splitlines()]
+    assert {line[2] for line in lines} <= {"model.hidden_size=4", "model.hidden_size=8"}
+    assert all((data.parent / "runs" / line[0] / runs.MODEL).is_file() for line in lines)
+
+
+def test_interrupted_command_says_how_to_go_on(data, monkeypatch):
+    monkeypatch.setattr("kwspot.training.trainer.Trainer._set_rate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    place = ["--data", str(data), "--runs", str(data.parent / "runs"), "--quiet"]
+    settings = [part for one in SETTINGS for part in ("-o", one)]
+    stopped = CliRunner().invoke(app, ["sweep", "lstm", "--over", "model.hidden_size=4,8", *place, *settings])
+    assert stopped.exit_code == 130
+    assert "the same command goes on" in stopped.stderr
+
+
+def test_without_optuna_the_part_is_named(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    missing = CliRunner().invoke(app, ["sweep", "lstm", "--over", "model.hidden_size=4,8", "--data", str(data)])
+    assert missing.exit_code == 5
+    assert "kwspot[sweep]" in missing.stderr
