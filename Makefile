@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 export KWSPOT_DATA ?= demo/data
 export KWSPOT_RUNS ?= demo/runs
-DEMO := rnn rnn_ln lstm lstm_mended
+DEMO := rnn rnn_ln lstm lstm_fixed
 
 .PHONY: demo test lint docs clean
 .DELETE_ON_ERROR:
@@ -59,7 +59,7 @@ demo: $(VENV)/demo-installed
 	@echo "== 5 of 6: the comparison, and its learning curves"
 	$(BIN)/kwspot compare --plots demo/plots
 	@echo "== 6 of 6: three clips"
-	@for i in 1 2 3; do $(BIN)/kwspot predict --random --top 3 --model lstm_mended || exit; done
+	@for i in 1 2 3; do $(BIN)/kwspot predict --random --top 3 --model lstm_fixed || exit; done
 	@echo
 	@echo "Done. The per-word figures are in demo/eval.txt, the learning curves in demo/plots (open the .svg files)."
 	@echo "The voices are synthetic and the training was short: the numbers say that everything works, no more."
@@ -81,14 +81,14 @@ test: lint $(VENV)/browser $(VENV)/portaudio
 
 # tests/test_docs.py runs these and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md
-CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_mended rnn_trained_long
+CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_fixed rnn_trained_long
 docs: $(VENV)/demo-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
 	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots --write README.md --block robustness
 	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false_alarms
 	$(BIN)/kwspot compare --runs results/text --write README.md --block text
 	$(BIN)/kwspot compare --runs results/recipes --versus gru_best_fine --versus bc_resnet_2 --plots docs/plots/recipes --write README.md --block recipes
-	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_apart_varied --versus bc_resnet_2_12 --plots docs/plots/twelve --write README.md --block twelve
+	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_merged_varied --versus bc_resnet_2_12 --plots docs/plots/twelve --write README.md --block twelve
 	$(BIN)/kwspot compare --runs results/routes --versus route_frames --write README.md --block routes
 	$(BIN)/kwspot compare $(CHANGES) --runs results/study $(WHY) --block ablations
 	$(BIN)/kwspot compare --runs results/sound --write README.md --block sound

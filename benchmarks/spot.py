@@ -50,16 +50,18 @@ def child(path: Path, model: str | None, step_ms: float) -> None:
     from kwspot.audio.blocks import file_blocks
     from kwspot.inference.detector import DetectionSettings
     from kwspot.inference.model_zoo import DEFAULT_LONG
-    from kwspot.inference.pipeline import Ear, spot
+    from kwspot.inference.pipeline import spot
     from kwspot.inference.spotter import Spotter
-    from kwspot.inference.streaming import Stream, Windows
+    from kwspot.inference.streaming import SlidingWindow, Stream, StreamingModel
 
-    ear: Ear = Stream(model) if model else Windows(Spotter.load(DEFAULT_LONG, threads=1), step_ms=step_ms)
-    ear.feed(np.zeros(ear.sample_rate, np.float32))
+    streaming_model: StreamingModel = (
+        Stream(model) if model else SlidingWindow(Spotter.load(DEFAULT_LONG, threads=1), step_ms=step_ms)
+    )
+    streaming_model.feed(np.zeros(streaming_model.sample_rate, np.float32))
     cpu, wall = time.process_time(), time.perf_counter()
     events = [
         (event.word, round((event.start_s + event.end_s) / 2, 3))
-        for event in spot(ear, file_blocks(path, ear.sample_rate), DetectionSettings())
+        for event in spot(streaming_model, file_blocks(path, streaming_model.sample_rate), DetectionSettings())
     ]
     took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "events": events}
     print(json.dumps({**took, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))

@@ -40,7 +40,7 @@ print(json.dumps({"cuda": cuda, "name": name, "built_for": torch.version.cuda, "
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination; `repair` is the command that mends it."""
+    """One line of the examination; `repair` is the command that fixes it."""
 
     name: str
     state: str

@@ -1,4 +1,4 @@
-"""Errors a user can cause and mend: the command line shows each as one line and exits with its code.
+"""Errors a user can cause and fix: the command line shows each as one line and exits with its code.
 
     0 ok   1 failed, or a gate not met   2 usage or configuration   3 missing data or model
     4 integrity   5 missing optional part   130 Ctrl-C   143 SIGTERM

@@ -1,16 +1,18 @@
-"""Writing that is whole or absent, and digests of what was written.
+"""Writing that is whole or absent, locks between processes, and digests of what was written.
 
 A file is written under the name `<name>.partial` and moved into place by `os.replace`, so a reader sees
 the old content or the new one, never half of it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from kwspot.errors import KwspotError
 
 PARTIAL = ".partial"
 
@@ -37,6 +39,22 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, keys in their order, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file, released even by a killed process; KwspotError with `busy` if another process holds it."""
+    from filelock import FileLock, Timeout  # 20 ms, which reading can do without
+
+    try:
+        with FileLock(path, timeout=0):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps a file that is open
+                    path.unlink()
+    except Timeout as error:
+        raise KwspotError(busy) from error
 
 
 def digest_of(value: Any) -> str:

@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kwspot"
 # A package may import packages of the lines above its own, and none of its own line.
 LEVELS = """
-    errors files tasks prefetch seeding
+    errors
+    files tasks prefetch seeding
     experiments audio
     signal corpus
     synthesis features models inference

@@ -1,4 +1,4 @@
-"""The doctor finds what is broken, names what mends it, and survives all of it."""
+"""The doctor finds what is broken, names what fixes it, and survives all of it."""
 
 import json
 from pathlib import Path
@@ -187,8 +187,8 @@ def test_the_command_prints_lines_or_json_and_fails_where_something_does(tmp_pat
     result = CliRunner().invoke(app, ["doctor", *options])
     assert result.exit_code == 0
     assert "ok   torch     fine" in result.stdout
-    assert f"mend: kwspot download --data {tmp_path}" in result.stdout
-    monkeypatch.setattr(doctor, "torch_findings", lambda: iter([Finding("torch", FAIL, "broken " * 30, "mend it")]))
+    assert f"fix: kwspot download --data {tmp_path}" in result.stdout
+    monkeypatch.setattr(doctor, "torch_findings", lambda: iter([Finding("torch", FAIL, "broken " * 30, "fix it")]))
     result = CliRunner().invoke(app, ["doctor", *options])
     assert result.exit_code == 1
     assert max(map(len, result.stdout.replace(str(tmp_path), "").splitlines())) <= 80
@@ -196,7 +196,7 @@ def test_the_command_prints_lines_or_json_and_fails_where_something_does(tmp_pat
     assert result.exit_code == 1
     content = json.loads(result.stdout)
     assert content["ok"] is False
-    assert {"name": "torch", "state": "fail", "says": "broken " * 30, "repair": "mend it"} in content["findings"]
+    assert {"name": "torch", "state": "fail", "says": "broken " * 30, "repair": "fix it"} in content["findings"]
     assert "torch" in {finding["name"] for finding in content["findings"]}
 
 

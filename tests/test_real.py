@@ -18,7 +18,7 @@ from kwspot.features.extract import featurize
 from kwspot.features.imported import check_frames, read_frames
 from kwspot.inference.detector import DetectionSettings, keywords_of
 from kwspot.inference.pipeline import spot
-from kwspot.inference.streaming import Windows
+from kwspot.inference.streaming import SlidingWindow
 from kwspot.training.run import run_experiment
 
 pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
@@ -49,7 +49,7 @@ def test_path_from_sound(tmp_path):
     """Four words of real recordings: featurize, train three epochs, evaluate, predict."""
     for word in WORDS:
         shutil.copytree(SPEECH / word, tmp_path / "data" / word)
-    experiment = load_experiment("lstm_mended", None, ["task=folder", "train.epochs=3"])
+    experiment = load_experiment("lstm_fixed", None, ["task=folder", "train.epochs=3"])
     cache, made = featurize(tmp_path / "data", experiment.front_end)
     assert made
     assert not cache.meta["skipped"]
@@ -74,16 +74,20 @@ def test_bundled_model_knows_its_words():
 
 def test_words_in_a_long_recording_are_spotted_once_and_where_they_are():
     """Speakers of the test split, 100 keywords with half a second to a second and a half between the clips."""
-    ear, random = Windows(Spotter.load(threads=1)), np.random.default_rng(0)
-    clips = [clip for clip in read_corpus(SPEECH).clips if clip.split == TEST and clip.word in keywords_of(ear.labels)]
+    streaming_model, random = SlidingWindow(Spotter.load(threads=1)), np.random.default_rng(0)
+    clips = [
+        clip
+        for clip in read_corpus(SPEECH).clips
+        if clip.split == TEST and clip.word in keywords_of(streaming_model.labels)
+    ]
     sound, said = [], []
     for i in random.choice(len(clips), 100, replace=False):
         clip, _ = soundfile.read(SPEECH / clips[i].name, dtype="float32")
         pause = random.normal(0, 0.002, random.integers(8_000, 24_000)).astype(np.float32)
-        begin = (sum(map(len, sound)) + len(pause)) / ear.sample_rate
-        said.append((clips[i].word, begin, begin + len(clip) / ear.sample_rate))
+        begin = (sum(map(len, sound)) + len(pause)) / streaming_model.sample_rate
+        said.append((clips[i].word, begin, begin + len(clip) / streaming_model.sample_rate))
         sound += [pause, clip]
-    events = list(spot(ear, sound, DetectionSettings()))
+    events = list(spot(streaming_model, sound, DetectionSettings()))
     found = {
         i
         for event in events

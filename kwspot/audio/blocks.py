@@ -6,15 +6,12 @@ Memory does not grow with the length. Channels are mixed down and other rates re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 import soundfile
 
-from kwspot.audio.inputs import STANDARD_INPUT, expand
+from kwspot.audio.inputs import Pipe, expand, raw_samples
 from kwspot.audio.reading import (
-    STDIN,
     STREAMED,
     WHOLE,
     AudioError,
@@ -23,7 +20,6 @@ from kwspot.audio.reading import (
     check_whole,
     decoder_name,
     mono,
-    read_waveform,
     require_rate,
 )
 from kwspot.errors import KwspotError
@@ -39,34 +35,13 @@ def long_sounds(
     names: Iterable[str], sample_rate: int, raw_rate: int | None = None
 ) -> Iterator[tuple[str, Iterator[Waveform] | KwspotError]]:
     """Yield the sounds that names stand for (inputs.py) with their blocks, or with the reason why there are none."""
-    for name in names:
-        if Path(name) == STDIN:
-            yield name, standard_input(sample_rate, raw_rate)
-            continue
-        if Path(name).is_fifo():  # `<(sox …)`
-            yield name, interruptible(fifo_blocks(Path(name), sample_rate))
-            continue
-        for source in expand([name]):
-            if isinstance(source.file, Path):
-                yield source.name, file_blocks(source.file, sample_rate)
-            elif source.file is None:
-                yield source.name, source.error or AudioError(Path(source.name), "no sound")
-            else:
-                yield source.name, resampled(whole(source.file), sample_rate)
-
-
-def standard_input(sample_rate: int, raw_rate: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
-    """Yield what comes on standard input: a sound with its header, or raw samples at `raw_rate` Hz."""
-    if raw_rate is None:
-        return interruptible(pipe_blocks(STANDARD_INPUT, sample_rate, block_s))
-    return interruptible(raw_blocks(open(STANDARD_INPUT, "rb", closefd=False), raw_rate, sample_rate, block_s))
-
-
-def interruptible(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """Read blocks in a thread: Ctrl-C ends a wait for a silent pipe, which the decoder would not hear."""
-    with closing(ahead(blocks, AHEAD)) as lists:
-        for taken in lists:
-            yield from taken
+    for source in expand(names, raw_rate):
+        if isinstance(source.file, Pipe):
+            yield source.name, pipe_blocks(source.file, sample_rate)
+        elif source.file is not None:
+            yield source.name, file_blocks(source.file, sample_rate)
+        else:
+            yield source.name, source.error or AudioError(Path(source.name), "no sound")
 
 
 def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
@@ -74,26 +49,24 @@ def file_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Itera
     return resampled(_decoded(path, decoder_name(path), block_s), sample_rate)
 
 
-def pipe_blocks(descriptor: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
-    """Yield the sound that comes through a pipe with its header, as it comes: WAV, OGG or MP3."""
-    return resampled(_decoded(STDIN, descriptor, block_s), sample_rate)
+def pipe_blocks(pipe: Pipe, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """Yield the sound of a pipe as it comes: WAV, OGG or MP3 with its header, or samples without one.
 
+    It is read in a thread: Ctrl-C ends a wait for a silent pipe, during which the decoder would not notice it.
+    """
 
-def fifo_blocks(path: Path, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
-    """Yield the sound that comes through a pipe with a name."""
-    with path.open("rb") as pipe:
-        yield from resampled(_decoded(path, pipe.fileno(), block_s), sample_rate)
+    def decoded() -> Iterator[tuple[Waveform, int]]:
+        with pipe.open() as stream:
+            if pipe.raw_rate is None:
+                yield from _decoded(pipe.path, stream.fileno(), block_s)
+            else:
+                n_bytes = max(1, round(pipe.raw_rate * block_s)) * 2
+                while content := stream.read(n_bytes):
+                    yield raw_samples(content), pipe.raw_rate
 
-
-def raw_blocks(stream: BinaryIO, raw_rate: int, sample_rate: int, block_s: float = BLOCK_S) -> Iterator[Waveform]:
-    """Yield samples that come without a header as they come: 16 bits, little-endian, mono, at `raw_rate` Hz."""
-
-    def decoded() -> Iterator[tuple[NDArray[np.float32], int]]:
-        n_bytes = max(1, round(raw_rate * block_s)) * 2
-        while content := stream.read(n_bytes):
-            yield np.frombuffer(content[: len(content) // 2 * 2], "<i2") / np.float32(2**15), raw_rate
-
-    return resampled(decoded(), sample_rate)
+    with closing(ahead(resampled(decoded(), sample_rate), AHEAD)) as lists:
+        for taken in lists:
+            yield from taken
 
 
 class Resampler:
@@ -121,12 +94,6 @@ def resampled(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Itera
         yield resample(block)
     if resample is not None and len(rest := resample(np.zeros(0, np.float32), last=True)):
         yield rest
-
-
-def whole(stream: BinaryIO) -> Iterator[tuple[Waveform, int]]:
-    """Yield the one block of a stream that is already in memory."""
-    decoded = read_waveform(stream)
-    yield decoded.waveform, decoded.sample_rate
 
 
 class Forwards(soundfile.SoundFile):

@@ -14,57 +14,72 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
-from kwspot.audio.reading import STDIN, SUFFIXES, AudioError
+from kwspot.audio.reading import LONGEST_S, STDIN, SUFFIXES, AudioError, Decoded, Waveform, read_waveform
 from kwspot.errors import KwspotError, MissingError
 
 STANDARD_INPUT = 0  # file descriptor; sys.stdin must not be read by a thread that may be left behind
 
 
 @dataclass(frozen=True)
+class Pipe:
+    """Sound that can be read once, and only forwards: standard input, or a pipe with a name.
+
+    With `raw_rate` (Hz), it is samples without a header: 16 bits, little-endian, mono.
+    """
+
+    path: Path
+    raw_rate: int | None = None
+
+    def open(self) -> BinaryIO:
+        """Open it to be read."""
+        return open(STANDARD_INPUT, "rb", closefd=False) if self.path == STDIN else self.path.open("rb")
+
+    def read(self) -> Decoded:
+        """Read it to its end; AudioError if that is no usable audio. Of a long sound only the centre is kept."""
+        with self.open() as stream:
+            content = stream.read()
+        if not content:
+            raise AudioError(self.path, "nothing on standard input" if self.path == STDIN else "empty pipe")
+        if self.raw_rate is not None:
+            return Decoded(raw_samples(content), self.raw_rate)
+        return read_waveform(BytesIO(content), longest_s=LONGEST_S)
+
+
+def raw_samples(content: bytes) -> Waveform:
+    """Return samples that come without a header as a waveform; half a sample at the end is dropped."""
+    return np.frombuffer(content[: len(content) // 2 * 2], "<i2") / np.float32(2**15)
+
+
+@dataclass(frozen=True)
 class Source:
-    """A sound to be: its name as it is shown, and what reads it; or the reason why there is none."""
+    """A sound to be: its name as it is shown, and where it is read; or the reason why there is none."""
 
     name: str
-    file: Path | BinaryIO | None = None
+    file: Path | Pipe | None = None
     error: KwspotError | None = None
 
 
 def expand(names: Iterable[str], raw_rate: int | None = None) -> Iterator[Source]:
     """Yield the sources that names stand for, in their order.
 
-    With `raw_rate` (Hz), standard input holds samples without a header: 16 bits, little-endian, mono.
+    With `raw_rate` (Hz), standard input holds samples without a header.
     """
     for name in names:
         path = Path(name)
         if path == STDIN:
-            yield _standard_input(raw_rate)
+            yield Source(str(STDIN), Pipe(STDIN, raw_rate))
         elif name.startswith("@") and not path.exists():
             yield from _listed(name, raw_rate)
         elif path.is_dir():
             yield from _below(path)
-        elif path.is_fifo():  # `<(sox …)`: it can be read once, and not sought in
-            yield Source(name, BytesIO(path.read_bytes()))
+        elif path.is_fifo():  # `<(sox …)`
+            yield Source(name, Pipe(path))
         elif has_magic(name) and not path.exists():
             found = (Source(match, Path(match)) for match in sorted(iglob(name, recursive=True)))  # noqa: PTH207 - as written, absolute or not
             yield from _or_none(found, name, "no file matches")
         else:
             yield Source(name, path)
-
-
-def _standard_input(raw_rate: int | None) -> Source:
-    with open(STANDARD_INPUT, "rb", closefd=False) as stream:
-        content = stream.read()
-    if not content:
-        return Source(str(STDIN), error=AudioError(STDIN, "nothing on standard input"))
-    if raw_rate is None:
-        return Source(str(STDIN), BytesIO(content))
-    samples = np.frombuffer(content[: len(content) // 2 * 2], "<i2")
-    framed = BytesIO()
-    soundfile.write(framed, samples, raw_rate, format="WAV", subtype="PCM_16")
-    framed.seek(0)
-    return Source(str(STDIN), framed)
 
 
 def _listed(name: str, raw_rate: int | None) -> Iterator[Source]:

@@ -17,7 +17,7 @@ def doctor(
     runs: RunsDir = RUNS,
     registry: RegistryPath = None,
 ) -> None:
-    """Examine the installation, corpus, features and runs; name what is broken and the command that mends it.
+    """Examine the installation, corpus, features and runs; name what is broken and the command that fixes it.
 
     Exits with 1 if something fails; a warning is no failure.
 
@@ -39,7 +39,7 @@ def doctor(
             first = f"{finding.state:5}{finding.name:9} "
             console.say(textwrap.fill(finding.says, 80, initial_indent=first, subsequent_indent=" " * 15))
             if finding.repair:
-                console.say(f"{'':15}mend: {finding.repair}")
+                console.say(f"{'':15}fix: {finding.repair}")
         warned = sum(finding.state == WARN for finding in findings)
         console.say(f"{failed} failed, {warned} warned, {len(findings) - failed - warned} ok")
     if failed:

@@ -27,7 +27,7 @@ def eval_(
         bool, typer.Option("--streaming", help="Also measure the run's two model files: whole clips, and streams.")
     ] = False,
     false_alarms: Annotated[
-        bool, typer.Option("--false-alarms", help="Also measure misses and false alarms in long audio.")
+        bool, typer.Option("--false-alarms", help="Also measure FRR and false alarms per hour in long audio.")
     ] = False,
     hours: Annotated[float, typer.Option(min=0.01, help="With --false-alarms: length of the long audio.")] = 3.0,
     snr_db: Annotated[float, typer.Option(help="With --false-alarms: speech above the noise, in dB.")] = 10.0,

@@ -67,18 +67,23 @@ def listen(
         raise ConfigError("--raw-rate is about standard input: kwspot listen - --raw-rate HZ")
     if source is not None and device is not None:
         raise ConfigError("standard input and --device are two things to listen to; give one")
-    from kwspot.inference.pipeline import detection_settings, open_ear, spot
+    from kwspot.inference.pipeline import detection_settings, spot
+    from kwspot.inference.streaming import open_model
 
-    ear = open_ear(model, runs, streaming=stream)
+    streaming_model = open_model(model, runs, streaming=stream)
     settings = detection_settings(
-        ear.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
+        streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
     from kwspot.inference.detector import keywords_of
 
-    blocks, name = standard_input(ear.sample_rate, raw_rate) if source else microphone(ear.sample_rate, device)
-    console.note(f"listening to {name} with {ear.name}: {' '.join(keywords_of(ear.labels))}")
-    lines, reactions = EventLines(ear.name, "json" if as_json else "columns"), Reactions(command)
-    for event in spot(ear, reactions.checked(blocks), settings):
+    blocks, name = (
+        standard_input(streaming_model.sample_rate, raw_rate)
+        if source
+        else microphone(streaming_model.sample_rate, device)
+    )
+    console.note(f"listening to {name} with {streaming_model.name}: {' '.join(keywords_of(streaming_model.labels))}")
+    lines, reactions = EventLines(streaming_model.name, "json" if as_json else "columns"), Reactions(command)
+    for event in spot(streaming_model, reactions.checked(blocks), settings):
         lines.event(None, event)
         reactions.start(event)
     reactions.wait()
@@ -86,10 +91,11 @@ def listen(
 
 def standard_input(sample_rate: int, raw_rate: int | None) -> tuple[Iterator["Waveform"], str]:
     """Return the blocks of standard input, short ones, and its name."""
-    from kwspot.audio.blocks import SHORT_BLOCK_S
-    from kwspot.audio.blocks import standard_input as blocks
+    from kwspot.audio.blocks import SHORT_BLOCK_S, pipe_blocks
+    from kwspot.audio.inputs import Pipe
+    from kwspot.audio.reading import STDIN
 
-    return blocks(sample_rate, raw_rate, SHORT_BLOCK_S), "standard input"
+    return pipe_blocks(Pipe(STDIN, raw_rate), sample_rate, SHORT_BLOCK_S), "standard input"
 
 
 def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:

@@ -48,22 +48,23 @@ def spot(
       sox meeting.m4a -t wav - | kwspot spot -
     """
     from kwspot.audio.blocks import long_sounds
-    from kwspot.inference.pipeline import detection_settings, open_ear
+    from kwspot.inference.pipeline import detection_settings
     from kwspot.inference.pipeline import spot as spot_blocks
+    from kwspot.inference.streaming import open_model
 
-    ear = open_ear(model, runs, streaming=stream)
+    streaming_model = open_model(model, runs, streaming=stream)
     settings = detection_settings(
-        ear.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
+        streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
-    lines = EventLines(ear.name, "json" if as_json else "labels" if labels else "columns")
+    lines = EventLines(streaming_model.name, "json" if as_json else "labels" if labels else "columns")
     n_failed = 0
-    for n_before, (name, blocks) in enumerate(long_sounds(paths, ear.sample_rate, raw_rate)):
+    for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
         if labels and n_before:
             raise ConfigError("--labels is a track of one sound; name one at a time")
         try:
             if isinstance(blocks, KwspotError):
                 raise blocks
-            for event in spot_blocks(ear, blocks, settings):
+            for event in spot_blocks(streaming_model, blocks, settings):
                 lines.event(name, event)
         except KwspotError as error:
             n_failed += 1

@@ -21,7 +21,7 @@ from kwspot.errors import StoppedError
 
 if TYPE_CHECKING:
     from kwspot.experiments.settings import Experiment
-    from kwspot.training.run import Listener
+    from kwspot.training.run import Callbacks
 
 
 def sweep(
@@ -56,7 +56,7 @@ def sweep(
     import torch
 
     from kwspot.export.export import write_models
-    from kwspot.training.run import Listener
+    from kwspot.training.run import Callbacks
     from kwspot.training.sweep import read_dimension, search
 
     if threads:
@@ -64,13 +64,13 @@ def sweep(
     dimensions = [read_dimension(text) for text in over]
     with stop_signals() as stopped:
 
-        def listener(experiment: "Experiment") -> "Listener":
+        def callbacks(experiment: "Experiment") -> "Callbacks":
             lines = EpochLines(f"{experiment.name} seed {seed}", experiment.train.epochs, quiet)
-            return Listener(console.note, lines.step, lines.epoch, lambda: stopped() is not None)
+            return Callbacks(console.note, lines.step, lines.epoch, lambda: stopped() is not None)
 
         found = search(
             name, dimensions, trials, registry=registry, overrides=override or (), seed=seed, data=data, runs_dir=runs,
-            device=device, listener=listener, ended=lambda run: write_models(run, data),
+            device=device, callbacks=callbacks, ended=lambda run: write_models(run, data),
         )  # fmt: skip
         if found is None:
             raise StoppedError("stopped and saved; the same command goes on", stopped() or signal.SIGINT)

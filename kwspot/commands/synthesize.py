@@ -41,7 +41,8 @@ def synthesize(
 
       kwspot synthesize yes no up down --out synth --seed 2 --negatives 80
     """
-    from kwspot.synthesis.corpus import stream, synthesize_corpus
+    from kwspot.seeding import rng_for
+    from kwspot.synthesis.corpus import synthesize_corpus
     from kwspot.synthesis.negatives import choose_negatives, read_lexicon, without_entry
 
     keywords = [" ".join(word.split()) for word in words]
@@ -52,7 +53,7 @@ def synthesize(
         console.note("without hibari-tts there is no dictionary: nothing that sounds alike, only other words")
     elif lacking := without_entry(keywords, lexicon):
         console.note(f"not in the dictionary: {', '.join(lacking)}; nothing that sounds alike, only other words")
-    chosen = choose_negatives(keywords, negatives, stream("texts", seed), lexicon)
+    chosen = choose_negatives(keywords, negatives, rng_for(seed, "texts"), lexicon)
     with console.progress("speak", unit="clips", quiet=quiet) as report:
         marker = synthesize_corpus(
             out, n_voices=voices, seed=seed, engines=engine, words=keywords, negatives=chosen, workers=workers,

@@ -56,34 +56,34 @@ def train(
     from kwspot.experiments.runs import MODEL
     from kwspot.export.export import write_models
     from kwspot.models.device import choose_device
-    from kwspot.training.distributed import joined_team
-    from kwspot.training.run import Listener, run_experiment
+    from kwspot.training.distributed import process_group
+    from kwspot.training.run import Callbacks, run_experiment
 
     if resume and again:
         raise ConfigError("--resume goes on with a run, --again starts it over: give one of them")
     if threads:
         torch.set_num_threads(threads)
     experiments = [load_experiment(name, registry, override or ()) for name in names]
-    with stop_signals() as stopped, joined_team(choose_device(device)) as team:
-        quiet = quiet or not team.leads
+    with stop_signals() as stopped, process_group(choose_device(device)) as group:
+        quiet = quiet or not group.is_main
         for experiment in experiments:
             for one in seed:
                 with EpochLines(f"{experiment.name} seed {one}", experiment.train.epochs, quiet) as lines:
-                    listener = Listener(
-                        note=console.note if team.leads else lambda _: None,
+                    callbacks = Callbacks(
+                        note=console.note if group.is_main else lambda _: None,
                         step=lines.step,
                         epoch=lines.epoch,
                         should_stop=lambda: stopped() is not None,
                     )
                     run = run_experiment(
                         experiment, seed=one, data=data, runs_dir=runs, device=device,
-                        resume=resume, again=again, trace=trace, team=team, listener=listener,
+                        resume=resume, again=again, trace=trace, group=group, callbacks=callbacks,
                     )  # fmt: skip
                 if run.metrics is None:
                     raise StoppedError(
                         f"stopped and saved in {run.path}; go on with: {_resuming()}", stopped() or signal.SIGINT
                     )
-                if not team.leads:
+                if not group.is_main:
                     continue
                 if not (run.path / MODEL).is_file():
                     for path in write_models(run, data):

@@ -22,7 +22,7 @@ import shutil
 from typing import Any
 
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
-from kwspot.files import PARTIAL, write_json
+from kwspot.files import PARTIAL, locked, write_json
 
 KEPT = ".kwspot"  # all that kwspot writes about a corpus
 CORPUS, TEST12 = "corpus", "test12"
@@ -40,22 +40,14 @@ def claimed(dest: Path, part: str) -> Iterator[None]:
     try:
         refuse_foreign(dest, part)
         (dest / KEPT).mkdir(parents=True, exist_ok=True)
-        with (dest / KEPT / "lock").open("w") as lock:
-            try:
-                import fcntl  # absent on Windows
-
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go even by a killed process
-            except ImportError:
-                pass
-            except BlockingIOError as error:
-                raise KwspotError(f"{dest}: another download is at work there; wait for it to end") from error
+        with locked(dest / KEPT / "lock", f"{dest}: another download is at work there; wait for it to end"):
             settle(dest)
             yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise KwspotError(
-            f"{error.filename or dest}: {error.strerror or error}; mend that or give another --dest"
+            f"{error.filename or dest}: {error.strerror or error}; fix that or give another --dest"
         ) from error
 
 

@@ -54,6 +54,7 @@ class Corpus:
     folder: Path
     clips: list[Clip]
     noise: list[str]  # names of the noise files
+    fingerprint: str  # see corpus_fingerprint
     refused: list[tuple[str, str]] = field(default_factory=list)  # names no index can hold, and why
     n_unnamed: int = 0  # clips whose name names no speaker
 
@@ -146,8 +147,12 @@ def corpus_fingerprint(data: Path) -> str:
         if imported is None:
             raise _no_clips(data)
         return imported
+    return _fingerprint(clips | others)
+
+
+def _fingerprint(entries: Mapping[str, os.DirEntry[str]]) -> str:
     digest = sha256()
-    for name, entry in sorted((clips | others).items()):
+    for name, entry in sorted(entries.items()):
         try:
             status = entry.stat()
         except OSError:  # a link that points nowhere
@@ -212,7 +217,7 @@ def read_corpus(data: Path) -> Corpus:
             split = _split_of(name, speaker, named, lists, data)
         clips.append(Clip(name, word, speaker, split))
     noise = sorted(name for name in others if name not in LISTS and not NOT_IN_A_NAME.search(name))
-    return Corpus(data, clips, noise, refused, n_unnamed)
+    return Corpus(data, clips, noise, _fingerprint(found | others), refused, n_unnamed)
 
 
 def silence_clips(corpus: Corpus) -> list[Clip]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from kwspot.audio.reading import Waveform
 from kwspot.experiments.runs import BABBLE, CLEAN, GAIN, NOISE, REVERBERATION, SPEED, TELEPHONE
 from kwspot.signal import degrade
-from kwspot.signal.channel import SLOPES, impulse_response, reverberation
-from kwspot.signal.channel import noise as coloured_noise
+from kwspot.signal.level import mix
+from kwspot.signal.noise import babble, noise_crop
+from kwspot.signal.room import impulse_response, reverberation
 
 SNRS_DB = (20, 15, 10, 5, 0, -5)
 GAINS_DB = (20, 10, -10, -20)
@@ -43,24 +44,13 @@ class Source:
     @cached_property
     def noise(self) -> Waveform:
         """A piece of a noise recording, as long as the clip."""
-        rng, n_samples = self.draw(NOISE), len(self.waveform)
-        if not self.recordings:
-            return coloured_noise(rng, n_samples, rng.uniform(*SLOPES)).astype(np.float32)
-        recording = self.recordings[int(rng.integers(len(self.recordings)))]
-        while True:
-            start = int(rng.integers(max(1, len(recording) - n_samples + 1)))
-            piece = np.resize(recording[start : start + n_samples], n_samples)  # a short one is repeated
-            if piece.any():
-                return piece
+        return noise_crop(self.draw(NOISE), self.recordings, len(self.waveform))
 
     @cached_property
     def babble(self) -> Waveform:
         """Several talkers, each from a moment of its own on, so that somebody talks all the time."""
-        rng, total = self.draw(BABBLE), np.zeros(len(self.waveform), np.float32)
-        for talk in self.talkers(rng):
-            loudness = degrade.active_level(talk, self.sample_rate) or 1.0
-            total += np.roll(np.resize(talk, len(total)), int(rng.integers(len(total)))) / np.float32(loudness)
-        return total
+        rng = self.draw(BABBLE)
+        return babble(rng, self.talkers(rng), len(self.waveform), self.sample_rate)
 
     def room(self, rt60_s: float, drr_db: float) -> NDArray[np.float64]:
         """Make the impulse response of a room."""
@@ -74,7 +64,7 @@ def _as_recorded(source: Source) -> Waveform:
 
 def _in_noise(kind: str, snr_db: float, source: Source) -> Waveform:
     noise = source.noise if kind == NOISE else source.babble
-    return degrade.mix(source.waveform, noise, snr_db, source.sample_rate)
+    return mix(source.waveform, noise, snr_db, source.sample_rate)
 
 
 def _at_gain(gain_db: float, source: Source) -> Waveform:

@@ -1,11 +1,11 @@
-"""How often a spotter misses a keyword, and how often it hears one that nobody said, in long audio.
+"""False rejections and false alarms of a spotter in long audio.
 
-    miss          a keyword without an event of its word (field: FRR)
+    FRR           share of the keywords without an event of their word
     wrong         of those, the ones with an event of another keyword
-    false alarm   an event where no keyword was said, or the second one of a word said once; counted per hour
+    false alarm   an event where no keyword was said, or the second one of a word said once; counted per hour (FA/h)
 
 An event belongs to the utterance in which its middle lies, or within 0.25 s of it. The curve sweeps the threshold over
-posteriors that were computed once; its points come as [threshold, false alarms per hour, misses, wrong], the last two
+posteriors that were computed once; its points come as [threshold, false alarms per hour, FRR, wrong], the last two
 as fractions of the keywords (the DET curve of Martin et al., Eurospeech 1997, with false alarms in an hour, as wake
 words are measured).
 """
@@ -30,9 +30,9 @@ from kwspot.features.cache import open_cache
 from kwspot.features.dataset import resolve_task
 from kwspot.files import write_json
 from kwspot.inference.detector import DetectionSettings, Event, Smoother
-from kwspot.inference.pipeline import Ear, detection_settings, detector_of, posteriors_of
+from kwspot.inference.pipeline import detection_settings, detector_of, posteriors_of
 from kwspot.inference.spotter import Spotter
-from kwspot.inference.streaming import Stream, Windows
+from kwspot.inference.streaming import SlidingWindow, Stream, StreamingModel
 
 TOLERANCE_S = 0.25
 THRESHOLDS = [round(0.01 * i, 2) for i in range(20, 80)] + [round(0.002 * i, 3) for i in range(400, 500)]
@@ -47,27 +47,27 @@ class Outcome:
     """What became of the keywords and of the events of one long sound."""
 
     missed: list[Spoken]
-    wrong: list[tuple[Spoken, str]]  # missed, with the word that was heard
-    false_alarms: list[tuple[str, str]]  # word heard, clip or `noise`
+    wrong: list[tuple[Spoken, str]]  # missed, with the word of the event
+    false_alarms: list[tuple[str, str]]  # word of the event, clip or `noise`
 
 
 def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[str]) -> Outcome:
-    """Say of each event whether it is right, and of each keyword whether it was heard; both in order of time."""
+    """Match events to what was said, both in order of time: one event of its word detects a keyword."""
     starts = [said.start_s - TOLERANCE_S for said in spoken]
-    heard: set[int] = set()
+    detected: set[int] = set()
     wrong: dict[int, str] = {}
     false_alarms = []
     for event in events:
         middle = (event.start_s + event.end_s) / 2
         i = bisect_right(starts, middle) - 1
         said = spoken[i] if i >= 0 and middle <= spoken[i].end_s + TOLERANCE_S else None
-        if said is not None and said.word == event.word and i not in heard:
-            heard.add(i)
+        if said is not None and said.word == event.word and i not in detected:
+            detected.add(i)
         elif said is not None and said.word in keywords and said.word != event.word and i not in wrong:
             wrong[i] = event.word
         else:
             false_alarms.append((event.word, said.clip if said else "noise"))
-    missed = [i for i, said in enumerate(spoken) if said.word in keywords and i not in heard]
+    missed = [i for i, said in enumerate(spoken) if said.word in keywords and i not in detected]
     return Outcome([spoken[i] for i in missed], [(spoken[i], wrong[i]) for i in missed if i in wrong], false_alarms)
 
 
@@ -75,7 +75,7 @@ def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[
 class Trial:
     """The posteriors (n_rows, n_classes) of a long sound, and what is in it."""
 
-    ear: Ear
+    streaming_model: StreamingModel
     posteriors: NDArray[np.float32]
     assembly: Assembly
     keywords: tuple[str, ...]
@@ -92,15 +92,17 @@ class Trial:
 
     def smoothed(self, settings: DetectionSettings) -> NDArray[Any]:
         """Return the smoothed posteriors."""
-        return Smoother(settings.smoothing_ms, self.ear.step_length / self.ear.sample_rate).feed(self.posteriors)
+        return Smoother(
+            settings.smoothing_ms, self.streaming_model.step_length / self.streaming_model.sample_rate
+        ).feed(self.posteriors)
 
     def outcome(self, smoothed: NDArray[Any], settings: DetectionSettings) -> Outcome:
         """Say what comes of one threshold."""
-        detector = detector_of(self.ear, settings)
+        detector = detector_of(self.streaming_model, settings)
         return match([*detector.feed(smoothed), *detector.finish()], self.assembly.spoken, self.keywords)
 
     def point(self, smoothed: NDArray[Any], settings: DetectionSettings) -> list[float]:
-        """Return a point of the curve: threshold, false alarms per hour, misses and wrong as fractions."""
+        """Return a point of the curve: threshold, false alarms per hour, FRR and wrong as fractions."""
         outcome, n = self.outcome(smoothed, settings), self.n_keywords
         rate = len(outcome.false_alarms) / self.hours
         return [float(settings.threshold), rate, len(outcome.missed) / n, len(outcome.wrong) / n]
@@ -112,7 +114,7 @@ class Trial:
 
 
 def at_rate(curve: Sequence[Sequence[float]], per_hour: float) -> list[float]:
-    """Return the point with the fewest misses among those with at most so many false alarms per hour.
+    """Return the point with the lowest FRR among those with at most so many false alarms per hour.
 
     Without one, the point with the fewest false alarms.
     """
@@ -122,7 +124,7 @@ def at_rate(curve: Sequence[Sequence[float]], per_hour: float) -> list[float]:
 
 
 def choose(trial: Trial, per_hour: float) -> DetectionSettings:
-    """Choose smoothing, refractory period and threshold with the fewest misses at a rate of false alarms per hour."""
+    """Choose smoothing, refractory period and threshold with the lowest FRR at a rate of false alarms per hour."""
 
     def cost(settings: DetectionSettings) -> tuple[float, float, float]:
         point = at_rate(trial.curve(settings, COARSE), per_hour)
@@ -158,9 +160,9 @@ def measure_false_alarms(
     )  # fmt: skip
     if not (run.path / MODEL).is_file():
         raise MissingError(f"{run.path / MODEL}: not there; 'kwspot export {run.id}' writes it")
-    ears: dict[str, Ear] = {WINDOWS: Windows(Spotter(run.path / MODEL, threads=1))}
+    streaming_models: dict[str, StreamingModel] = {WINDOWS: SlidingWindow(Spotter(run.path / MODEL, threads=1))}
     if (run.path / STREAM).is_file():
-        ears[STREAMED] = Stream(run.path / STREAM)
+        streaming_models[STREAMED] = Stream(run.path / STREAM)
     spoken, held_out = assembly.spoken, experiment.train.held_out or []
     record = {
         "split": split,
@@ -177,8 +179,10 @@ def measure_false_alarms(
         "n_speakers": len({said.speaker for said in spoken}),
         "target_per_hour": per_hour,
     }
-    for name, ear in ears.items():
-        trial = Trial(ear, posteriors_of(ear, _reported(assembly, report, name)), assembly, keywords)
+    for name, streaming_model in streaming_models.items():
+        trial = Trial(
+            streaming_model, posteriors_of(streaming_model, _reported(assembly, report, name)), assembly, keywords
+        )
         record[name] = _measured(trial, per_hour, held_out, chosen=split == VALIDATION)
     write_json(run.path / f"false-alarms-{split}.json", record)
     return record
@@ -191,8 +195,8 @@ def _reported(assembly: Assembly, report: Callable[..., None], way: str) -> Iter
 
 
 def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen: bool) -> dict[str, Any]:
-    """Return settings, curve, the points at their threshold and at the rate, and what is missed and heard there."""
-    settings = choose(trial, per_hour) if chosen else detection_settings(trial.ear.metadata)
+    """Return settings, curve, the points at their threshold and at the rate, and what goes wrong there."""
+    settings = choose(trial, per_hour) if chosen else detection_settings(trial.streaming_model.metadata)
     curve = trial.curve(settings)
     smoothed = trial.smoothed(settings)
     outcome = trial.outcome(smoothed, settings)
@@ -200,21 +204,21 @@ def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen:
     missed = Counter(said.word for said in outcome.missed)
     words = {said.clip: said.word for said in trial.assembly.spoken}
     n_new = sum(words.get(source) in held_out for _, source in outcome.false_alarms)
-    sources = Counter((heard, words.get(source, source)) for heard, source in outcome.false_alarms)
+    sources = Counter((word, words.get(source, source)) for word, source in outcome.false_alarms)
     return {
         "settings": asdict(settings),
         "curve": [[round(value, 5) for value in point] for point in curve],
         "at_threshold": trial.point(smoothed, settings),
         "at_target": at_rate(curve, per_hour),
-        "misses_by_third": _by_third(trial, outcome),
-        "misses": {word: missed[word] / spoken[word] for word in trial.keywords if spoken[word]},
+        "frr_by_third": _by_third(trial, outcome),
+        "frr": {word: missed[word] / spoken[word] for word in trial.keywords if spoken[word]},
         "false_alarms_held_out": n_new,
-        "false_alarms": [[heard, said, n] for (heard, said), n in sources.most_common(WORST)],
+        "false_alarms": [[word, said, n] for (word, said), n in sources.most_common(WORST)],
     }
 
 
 def _by_third(trial: Trial, outcome: Outcome) -> list[float]:
-    """Return the misses as fractions of the keywords of each third of the time: a state that drifts shows here."""
+    """Return the FRR in each third of the time: a state that drifts shows here."""
 
     def third(said: Spoken) -> int:
         return min(2, int(3 * said.start_s / trial.assembly.seconds))

@@ -22,8 +22,9 @@ from kwspot.corpus.noise import NOISE_SPANS, UNHEARD_SPAN, read_noises
 from kwspot.errors import MissingError
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.cache import CachedClip
-from kwspot.signal.channel import noise as coloured_noise
-from kwspot.signal.degrade import active_level
+from kwspot.seeding import rng_for
+from kwspot.signal.level import active_level, rms
+from kwspot.signal.noise import babble, coloured_noise
 from kwspot.tasks import UNKNOWN
 
 PAUSE_S = (0.5, 5.5)  # shortest and longest
@@ -32,6 +33,7 @@ SCENE_S = 120.0  # of one kind of noise at one level
 LEVEL_DB = (-35.0, -20.0)  # active level of the speech below full scale
 TALKERS = 8
 BABBLE_S = 20
+N_SAID = TALKERS * BABBLE_S  # clips in the babble
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Assembly:
     def blocks(self) -> Iterator[Waveform]:
         """Yield the sound, utterance by utterance."""
         rate, at = self.front_end.sample_rate, 0
-        scenes = np.random.default_rng([self.seed, 1])
+        scenes = rng_for(self.seed, "long audio", "scenes")
         scene, noise, start, level = -1, np.zeros(1, np.float32), 0, 0.0
         for said in self.spoken:
             if (now := int(said.start_s / SCENE_S)) != scene:
@@ -102,7 +104,7 @@ def assemble(
                 f"{data}: no {split} recordings of {kind}, of which long audio is made; name a corpus with recordings, "
                 f"or add a folder '{UNKNOWN}'"
             )
-    random = np.random.default_rng([seed, 0])
+    random = rng_for(seed, "long audio", "spoken")
     next_keyword, next_other = _in_turn(ours, random), _in_turn(others, random)
     spoken: list[Spoken] = []
     at = 0.0
@@ -128,16 +130,11 @@ def _noises(
     rate = front_end.sample_rate
     recorded = read_noises(data, read_corpus(data).noise, NOISE_SPANS.get(split, UNHEARD_SPAN), rate)
     found: dict[str, Any] = {Path(name).stem: noise for name, noise in recorded.items()}
-    random = np.random.default_rng([seed, 2])
+    rng = rng_for(seed, "long audio", "noises")
     if not found:
-        found = {"pink noise": coloured_noise(random, rate * BABBLE_S, slope=-1)}
-    babble = np.zeros(BABBLE_S * rate)
-    for _ in range(TALKERS * BABBLE_S):
-        clip = read_clip(data / others[int(random.integers(len(others)))].name, front_end).waveform
-        if loudness := active_level(clip, rate):
-            at = int(random.integers(len(babble)))
-            np.add.at(babble, np.arange(at, at + len(clip)) % len(babble), clip / loudness)
-    if babble.any():
-        found["babble"] = babble
-    rms = {name: np.sqrt(np.mean(np.square(x, dtype=np.float64))) for name, x in found.items()}
-    return {name: (x / rms[name]).astype(np.float32) for name, x in found.items()}
+        found = {"pink noise": coloured_noise(rng, rate * BABBLE_S, slope=-1)}
+    said = [read_clip(data / others[int(i)].name, front_end).waveform for i in rng.integers(len(others), size=N_SAID)]
+    talks = [np.concatenate(said[i::TALKERS]) for i in range(TALKERS)]
+    if any(talk.any() for talk in talks):
+        found["babble"] = babble(rng, talks, rate * BABBLE_S, rate)
+    return {name: (x / rms(x)).astype(np.float32) for name, x in found.items()}

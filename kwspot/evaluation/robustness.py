@@ -25,7 +25,7 @@ from kwspot.features.cache import CachedClip, open_cache
 from kwspot.features.dataset import recorded_clips, resolve_task, select
 from kwspot.files import write_json
 from kwspot.inference.spotter import Spotter
-from kwspot.seeding import seed_for
+from kwspot.seeding import rng_for
 from kwspot.tasks import SILENCE
 
 TALKERS = 6
@@ -132,4 +132,4 @@ class Talkers:
 
 
 def _stream(seed: int, clip: str, kind: str) -> np.random.Generator:
-    return np.random.default_rng(seed_for(seed, "robustness", kind, clip))
+    return rng_for(seed, "robustness", kind, clip)

@@ -5,19 +5,18 @@ that it is `like`, and why. All problems of a file are named at once. The file i
 and `off` are words, `1e-3` is a number.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 import os
 from pathlib import Path
 import re
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 import yaml
 
 from kwspot.errors import ConfigError, MissingError
-from kwspot.experiments.settings import FOLDER_TASK, Experiment
-from kwspot.tasks import TASKS
+from kwspot.experiments.settings import Experiment, problems_of
 
 REGISTRY_NAME = "experiments.yaml"
 
@@ -69,52 +68,6 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _fields_at(location: Sequence[Any]) -> list[str]:
-    """List the keys that may stand at a place of an experiment."""
-    model: Any = Experiment
-    for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        model = annotation
-    return [name for name in model.model_fields if name != "name"]
-
-
-def _problems(error: ValidationError, name: str) -> Iterator[str]:
-    """Say each problem of an experiment in a line: where, what is wrong, what would be right."""
-    for problem in error.errors():
-        location = [part for part in problem["loc"] if not str(part).startswith(("list[", "str"))]
-        where = ".".join([name, *map(str, location)])
-        if problem["type"] == "extra_forbidden":
-            known = _fields_at(location[:-1])
-            near = get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-            yield f"{where}: unknown; {hint}"
-        elif problem["type"] == "missing":
-            yield f"{where}: missing; say it in a sentence" if location[-1] == "why" else f"{where}: missing"
-        else:
-            message = problem["msg"].removeprefix("Input ")
-            yield f"{where}: {message}, got {problem['input']!r}"
-
-
-def _task_problem(experiment: Experiment) -> str | None:
-    """Say what is wrong with the task, if anything."""
-    if isinstance(experiment.task, str):
-        known = [*TASKS, FOLDER_TASK]
-        if experiment.task not in known:
-            return f"{experiment.name}.task: no task '{experiment.task}'; known: {', '.join(known)}, or a list of words"
-    elif len(set(experiment.task)) < max(2, len(experiment.task)):
-        return f"{experiment.name}.task: needs at least two different words, got {experiment.task}"
-    return None
-
-
-def _average_problem(experiment: Experiment) -> str | None:
-    """Say that there is one average of the weights, not two."""
-    if experiment.train.ema_decay is None or experiment.train.average_epochs is None:
-        return None
-    return f"{experiment.name}.train: ema_decay and average_epochs are both set; choose one, null for the other"
-
-
 def read_override(text: str) -> dict[str, Any]:
     """Read one `-o section.key=value` into nested mappings."""
     key, equals, value = text.partition("=")
@@ -129,11 +82,9 @@ def read_override(text: str) -> dict[str, Any]:
 def _resolve(name: str, settings: Mapping[str, Any]) -> tuple[Experiment | None, list[str]]:
     """Validate the merged settings of one experiment; return it, or what is wrong with it."""
     try:
-        experiment = Experiment(name=name, **{str(key): value for key, value in settings.items()})
+        return Experiment(name=name, **{str(key): value for key, value in settings.items()}), []
     except ValidationError as error:
-        return None, list(_problems(error, name))
-    problem = _task_problem(experiment) or _average_problem(experiment)
-    return (None, [problem]) if problem else (experiment, [])
+        return None, list(problems_of(error, name))
 
 
 def _read_registry(path: Path) -> dict[str, dict[str, Any]]:

@@ -188,7 +188,14 @@ def copy_record(run: Run, destination: Path) -> Path:
 
 
 def load_settings(run: Run) -> "Experiment":
-    """Return the experiment as the run recorded it."""
-    from kwspot.experiments.settings import Experiment
+    """Return the experiment as the run recorded it; IntegrityError if this kwspot does not know its settings."""
+    from pydantic import ValidationError
 
-    return Experiment(name=run.experiment, why=run.record["why"], **run.record["settings"])
+    from kwspot.experiments.settings import Experiment, problems_of
+
+    settings = dict(run.record["settings"])
+    settings["train"] = {"patience": None, "clip_norm": None} | settings["train"]  # null is left out of a record
+    try:
+        return Experiment(name=run.experiment, why=run.record["why"], **settings)
+    except ValidationError as error:
+        raise IntegrityError("\n  ".join([f"{run.path / RUN}:", *problems_of(error, "settings")])) from error

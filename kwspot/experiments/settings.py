@@ -1,11 +1,13 @@
 """What can be set of an experiment: frozen, strict settings of front end, model, augmentation and training."""
 
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kwspot.errors import ConfigError
 from kwspot.files import digest_of
+from kwspot.tasks import TASKS
 
 FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has, with `unknown` if one is called so
 
@@ -21,11 +23,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def whole(value: float, meaning: str) -> int:
-    """Return `value` as an int, refusing to round a fraction away."""
-    if value != int(value):
-        raise ConfigError(f"{meaning} must be a whole number, got {value:g}; change the milliseconds")
-    return int(value)
+# What settings were called until 0.1, to name the new ones where an old one is found.
+RENAMED = {
+    "model.input_scaling": "model.feature_norm",
+    "train.average_epochs": "train.swa_epochs",
+    "train.words_apart": "train.merge_unknown",
+    "augment.tract": "augment.vtlp",
+    "augment.band_masks": "augment.freq_masks",
+    "augment.band_mask_width": "augment.freq_mask_width",
+    "augment.neighbour_share": "augment.neighbours.share",
+}
 
 
 class FrontEnd(Settings):
@@ -41,20 +48,33 @@ class FrontEnd(Settings):
     f_max: PositiveFloat = 4000.0  # Hz
     log_offset: PositiveFloat = 1e-6  # added to the mel power before the logarithm
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FrontEnd":
+        for name in ("clip_ms", "win_ms", "hop_ms"):
+            if not (samples := self.sample_rate * getattr(self, name) / 1000).is_integer():
+                raise ValueError(f"{name} must be a whole number of samples, not {samples:g}; change the milliseconds")
+        if self.win_length > self.n_fft:
+            raise ValueError(f"n_fft {self.n_fft} cannot hold the window of {self.win_length} samples; raise it")
+        if self.win_length > self.clip_length:
+            raise ValueError(f"the window of {self.win_length} samples is longer than a clip of {self.clip_length}")
+        if not self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(f"f_max needs f_min < f_max <= {self.sample_rate / 2:g} Hz, half the sample rate")
+        return self
+
     @property
     def clip_length(self) -> int:
         """Samples of a whole clip."""
-        return whole(self.sample_rate * self.clip_ms / 1000, "front_end.clip_ms in samples")
+        return int(self.sample_rate * self.clip_ms / 1000)
 
     @property
     def win_length(self) -> int:
         """Window in samples."""
-        return whole(self.sample_rate * self.win_ms / 1000, "front_end.win_ms in samples")
+        return int(self.sample_rate * self.win_ms / 1000)
 
     @property
     def hop_length(self) -> int:
         """Hop in samples."""
-        return whole(self.sample_rate * self.hop_ms / 1000, "front_end.hop_ms in samples")
+        return int(self.sample_rate * self.hop_ms / 1000)
 
     def n_frames(self, n_samples: int) -> int:
         """Count the windows that lie wholly inside `n_samples`, at least one: 98 for one second at 30/10 ms."""
@@ -80,7 +100,7 @@ class StemSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One recurrent spotter: input scaling -> stem -> stacking -> encoder -> pooling -> head."""
+    """One recurrent spotter: feature normalisation -> stem -> stacking -> encoder -> pooling -> head."""
 
     cell: Literal["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"] = "rnn"
     hidden_size: Positive = 128
@@ -88,13 +108,13 @@ class ModelSettings(Settings):
     bidirectional: bool = False
     dropout: Fraction = 0.2  # between layers
     recurrent_init: Literal["uniform", "orthogonal", "identity"] = "uniform"
-    input_scaling: Literal["none", "standard"] = "none"  # standard: per mel band, statistics of the training split
+    feature_norm: Literal["none", "standard"] = "none"  # standard: per mel band, statistics of the training split
     stem: StemSettings | None = None
     frame_stack: Positive = 1  # neighbouring frames, or outputs of the stem, joined into one step of the recurrence
     pooling: Literal["last", "mean", "max", "attention"] = "last"
     attention_heads: Positive | None = None  # of pooling: attention; 1 if not said
     head_norm: bool = False  # LayerNorm before the linear layer
-    # A model as its paper has it, in place of all of the above but input scaling:
+    # A model as its paper has it, in place of all of the above but feature normalisation:
     published: Literal["bc_resnet_1", "bc_resnet_2", "bc_resnet_3", "bc_resnet_8", "mhatt_rnn"] | None = None
 
 
@@ -116,7 +136,7 @@ class TrainSettings(Settings):
     weight_decay: PositiveFloat | None = None
     label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
-    average_epochs: Positive | None = None  # evaluate the mean of the weights after each of so many last epochs
+    swa_epochs: Positive | None = None  # evaluate the mean of the weights after each of so many last epochs
     distill: DistillSettings | None = None
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
@@ -125,8 +145,27 @@ class TrainSettings(Settings):
     class_weights: bool = False  # weigh the loss by inverse class frequency
     unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (dataset.select)
     held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
-    words_apart: bool | None = None  # tell the words of `unknown` apart in training; the likeliest stands for it after
+    merge_unknown: bool | None = (
+        None  # tell the words of `unknown` apart in training; the likeliest stands for it after
+    )
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
+
+    @model_validator(mode="after")
+    def _one_average(self) -> "TrainSettings":
+        if self.ema_decay is not None and self.swa_epochs is not None:
+            raise ValueError("ema_decay and swa_epochs are both set; choose one, null for the other")
+        return self
+
+
+class NeighbourSettings(Settings):
+    """Clips as windows of running speech: shifted, with other words before and after, or with only a piece left."""
+
+    share: Annotated[float, Field(gt=0, le=1)]  # of the clips
+    shift_ms: NotNegative = 200.0  # of a keyword at most: it stays whole
+    cut_share: Annotated[float, Field(ge=0, le=1)] = 0.12  # of those keywords: cut, so that they become `unknown`
+    cut_shift_ms: Annotated[list[float], Field(min_length=2, max_length=2)] = [550.0, 800.0]  # least and most
+    unknown_shift_ms: NotNegative = 600.0  # of other words at most: pieces of them are other words too
+    overlap_ms: NotNegative = 300.0  # of a neighbour's end that the next clip may take the place of
 
 
 class AugmentSettings(Settings):
@@ -134,18 +173,19 @@ class AugmentSettings(Settings):
 
     route: Literal["waveform"] | None = None  # from the recordings in every epoch; null: cached frames
     shift_ms: NotNegative = 0.0
-    speed: Fraction = 0.0  # 0.15 for 0.85 to 1.15 times the pace
-    tract: Fraction = 0.0  # the same for the frequencies of the vocal tract
+    speed: Fraction = 0.0  # 0.15 for 0.85 to 1.15 times the tempo
+    vtlp: Fraction = 0.0  # the same for the frequencies of the vocal tract
     gain_db: NotNegative = 0.0
     noise_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the clips
-    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = [5.0, 30.0]  # lowest and highest
+    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = [
+        -2.0,
+        23.0,
+    ]  # lowest and highest
     time_masks: Annotated[int, Field(ge=0)] = 0
     time_mask_ms: NotNegative = 250.0  # at most
-    band_masks: Annotated[int, Field(ge=0)] = 0
-    band_mask_width: NotNegative = 7.0  # bands at most
-    neighbour_share: Annotated[float, Field(gt=0, le=1)] | None = (
-        None  # of the clips: heard between other words, or cut
-    )
+    freq_masks: Annotated[int, Field(ge=0)] = 0
+    freq_mask_width: NotNegative = 7.0  # bands at most
+    neighbours: NeighbourSettings | None = None
     mixup: Annotated[float, Field(gt=0, le=1)] | None = None  # alpha of the Beta distribution
 
 
@@ -160,9 +200,62 @@ class Experiment(Settings):
     augment: AugmentSettings | None = None
     train: TrainSettings = TrainSettings()
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str | list[str]) -> str | list[str]:
+        if isinstance(task, str):
+            if task not in (known := [*TASKS, FOLDER_TASK]):
+                raise ValueError(f"no task '{task}'; known: {', '.join(known)}, or a list of words")
+        elif len(set(task)) < max(2, len(task)):
+            raise ValueError(f"needs at least two different words, got {task}")
+        return task
+
+    @model_validator(mode="after")
+    def _unknown_is_one_class(self) -> "Experiment":
+        neighbours = self.augment is not None and self.augment.neighbours is not None
+        if self.train.merge_unknown and (self.train.distill or neighbours):
+            raise ValueError(
+                "train.merge_unknown does not go with train.distill or augment.neighbours, which know 'unknown' as one "
+                "class; leave it or them out"
+            )
+        return self
+
     def deciding(self) -> dict[str, Any]:
         """Return what decides a result: everything but the name, the reason, and parts that are not there.
 
         A part that kwspot learns later is None by default, so that runs from before keep their names.
         """
         return self.model_dump(exclude={"name", "why"}, exclude_none=True, mode="json")
+
+
+def problems_of(error: ValidationError, name: str) -> Iterator[str]:
+    """Say each problem of an experiment in a line: where, what is wrong, what would be right."""
+    for problem in error.errors():
+        location = [part for part in problem["loc"] if not str(part).startswith(("list[", "str"))]
+        path = ".".join(map(str, location))
+        where = f"{name}.{path}" if path else name
+        if path in RENAMED:
+            yield f"{where}: renamed; write '{RENAMED[path]}'"
+        elif problem["type"] == "extra_forbidden":
+            known = _fields_at(location[:-1])
+            near = get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            yield f"{where}: unknown; {hint}"
+        elif problem["type"] == "missing":
+            yield f"{where}: missing; say it in a sentence" if location[-1] == "why" else f"{where}: missing"
+        elif problem["type"] == "value_error":
+            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+        else:
+            message = problem["msg"].removeprefix("Input ")
+            yield f"{where}: {message}, got {problem['input']!r}"
+
+
+def _fields_at(location: Sequence[Any]) -> list[str]:
+    """List the keys that may stand at a place of an experiment."""
+    model: Any = Experiment
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return [name for name in model.model_fields if name != "name"]

@@ -196,7 +196,7 @@ def refresh_metadata(run: Run) -> None:
 def spotting_of(run: Run, mode: str) -> dict[str, Any] | None:
     """Return what a model file says of long audio: the settings chosen on validation, and what they were chosen from.
 
-    `curve` holds [threshold, false alarms per hour, misses as a fraction]. None if nobody measured.
+    `curve` holds [threshold, false alarms per hour, FRR as a fraction]. None if nobody measured.
     """
     measured = run.false_alarms.get(VALIDATION, {})
     if mode not in measured:

@@ -52,7 +52,7 @@ def with_front_end(network: onnx.ModelProto, front_end: FrontEnd) -> onnx.ModelP
 def network_graph(model: RecurrentModel) -> onnx.ModelProto:
     """Build the way from log-mel frames to posteriors."""
     features = spox.argument(spox.Tensor(np.float32, ("batch", "n_frames", model.n_mels)))
-    filled = filled_up(scaled(features, model.scaling), model.reach)
+    filled = filled_up(scaled(features, model.feature_norm), model.reach)
     x = stacked(convolved(filled, model.stem), model.frame_stack, model.encoder.input_size)
     states, _ = encoded(op.transpose(x, perm=(1, 0, 2)), model, None)
     logits = _head(_pooled(states, model), model)
@@ -79,7 +79,7 @@ def stream_graph(model: RecurrentModel, front_end: FrontEnd) -> onnx.ModelProto:
 
     sound = op.concat([before["sound"], samples], axis=1)
     after["sound"] = last_of(sound, parts["sound"], axis=1)
-    features = convolved(scaled(log_mel(sound, front_end), model.scaling), model.stem)
+    features = convolved(scaled(log_mel(sound, front_end), model.feature_norm), model.stem)
     x = op.transpose(op.reshape(features, ints([0, -1, model.encoder.input_size])), perm=(1, 0, 2))
     cells = {name: before[name] for name in names if name.startswith("cell")}
     states, ends = encoded(x, model, list(cells.values()))
@@ -185,9 +185,9 @@ def _head(pooled: Var, model: RecurrentModel) -> Var:
             pooled, weight_of(norm.weight), weight_of(norm.bias), axis=-1, epsilon=norm.eps
         )
     logits = linear(pooled, model.head)
-    if model.likeliest is None:
+    if model.merge is None:
         return logits
-    n_words, n_logits = model.likeliest.n_words, model.head.out_features
-    sizes = [model.likeliest.at, n_words, n_logits - model.likeliest.at - n_words]
+    n_words, n_logits = model.merge.n_words, model.head.out_features
+    sizes = [model.merge.at, n_words, n_logits - model.merge.at - n_words]
     before, words, after = op.split(logits, ints(sizes), outputs_count=3, axis=-1)
     return op.concat([before, op.reduce_max(words, axes=[-1]), after], axis=-1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.log_mel import mel_bands
 from kwspot.models.cells import GRU, LN_EPS, LSTM, RNN, FastRNN, MinGRU
-from kwspot.models.recurrent import ConvNorm, ConvStem, InputScaling, RecurrentModel
+from kwspot.models.recurrent import ConvNorm, ConvStem, FeatureNorm, RecurrentModel
 
 Looped = RNN | FastRNN | MinGRU  # cells that ONNX has no operator for
 
@@ -49,8 +49,8 @@ def log_mel(waveform: Var, front_end: FrontEnd) -> Var:
     return op.log(op.add(mel, const(np.float32(front_end.log_offset))))
 
 
-def scaled(features: Var, scaling: InputScaling | None) -> Var:
-    """Scale every band as InputScaling does."""
+def scaled(features: Var, scaling: FeatureNorm | None) -> Var:
+    """Scale every band as FeatureNorm does."""
     if scaling is None:
         return features
     return op.div(op.sub(features, weight_of(scaling.mean)), weight_of(scaling.std))

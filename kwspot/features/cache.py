@@ -18,7 +18,6 @@ import math
 import os
 from pathlib import Path
 import shutil
-import sys
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,13 @@ from numpy.typing import NDArray
 from kwspot.corpus.layout import STATE, corpus_fingerprint
 from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.experiments.settings import FrontEnd
-from kwspot.files import PARTIAL, digest_of, write_json, write_text
+from kwspot.files import PARTIAL, digest_of, locked, write_json, write_text
 
-SCHEMA = 1  # raise it when the format, or any value computed into it, changes
+SCHEMA = 2  # raise it when the format, or any value computed into it, changes
 FRAMES, INDEX, META = "frames.npy", "index.tsv", "meta.json"
 FROM_WAVEFORMS = "waveforms"  # `source` of features computed from recordings
-PLAN, LOCK = "plan.json", "lock"  # there only while the cache is written
+PLAN = "plan.json"  # there only while the cache is written
+LOCK = ".lock"
 SHARD_SIZE = 500  # rows: 4 MB of frames, half a second of work
 
 
@@ -156,8 +156,7 @@ class CacheWriter:
         if path.is_file() and _json_or_none(path) == plan:
             return
         for old in self.partial.iterdir():
-            if old.name != LOCK:
-                old.unlink()
+            old.unlink()
         shape = (self.n_rows, self.front_end.max_frames, self.front_end.n_mels)
         n_bytes, free = 2 * math.prod(shape), shutil.disk_usage(self.partial).free
         if n_bytes > free:
@@ -204,7 +203,7 @@ class CacheWriter:
         front_end = self.front_end.model_dump()
         ours = {"schema": SCHEMA, "front_end": front_end, "n_clips": _count_splits(clips)}
         write_json(self.partial / META, {**ours, **meta})
-        for path in (*self.partial.glob("shard-*.json"), self.partial / PLAN, self.partial / LOCK):
+        for path in (*self.partial.glob("shard-*.json"), self.partial / PLAN):
             path.unlink(missing_ok=True)
         if self.folder.exists():
             shutil.rmtree(self.folder)  # damaged: a good one is not written again
@@ -220,17 +219,9 @@ def opened_writer(
     writer = CacheWriter(folder, front_end, n_rows, shard_size)
     try:
         writer.partial.mkdir(parents=True, exist_ok=True)
-        lock = (writer.partial / LOCK).open("w")
     except OSError as error:
         raise KwspotError(f"{error.filename}: features cannot be written ({error.strerror})") from error
-    with lock:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:  # the system releases the lock when its holder dies, however it dies
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise KwspotError(f"{folder}: another process is writing it; wait for that one") from None
+    with locked(folder.with_name(folder.name + LOCK), f"{folder}: another process is writing it; wait for that one"):
         try:
             writer.prepare()
         except OSError as error:

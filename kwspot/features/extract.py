@@ -20,7 +20,7 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from kwspot.audio.reading import AudioError, duration_s, read_waveform
+from kwspot.audio.reading import AudioError, read_waveform
 from kwspot.corpus.layout import (
     LISTS,
     Clip,
@@ -64,22 +64,21 @@ def featurize(
     An interrupted call goes on with the first unfinished shard. Workers are spawned: a script that calls this
     with more than one needs the `if __name__ == "__main__":` guard.
     """
-    fingerprint = corpus_fingerprint(data)
+    fingerprint, recorded = _state_of(data)
     folder = cache_folder(data, front_end, fingerprint)
     if cache := _finished(folder):
         return cache, False
-    if fingerprint == imported_digest(data):
+    if recorded is None:
         raise MissingError(
             f"{data}: holds imported frames of another front end and no recordings; import frames of this one"
         )
-    corpus, unusable = _with_usable_noise(read_corpus(data))
+    corpus, unusable = _with_usable_noise(recorded)
     if not corpus.clips:
         raise _no_audio(corpus, corpus.refused)
-    noise = [(name, duration_s(data / name)) for name in corpus.noise]
     clips = [*corpus.clips, *silence_clips(corpus)]
     with opened_writer(folder, front_end, len(clips), shard_size) as writer:
         shards = [
-            Shard(data, writer, i, [clips[row] for row in writer.rows_of(i)], noise)
+            Shard(data, writer, i, [clips[row] for row in writer.rows_of(i)], corpus.noise)
             for i in range(writer.n_shards)
             if not writer.shard_is_done(i)
         ]
@@ -115,6 +114,17 @@ def default_workers() -> int:
     """Return the number of processor cores this process may use, at most two."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, MOST_WORKERS)
+
+
+def _state_of(data: Path) -> tuple[str, Corpus | None]:
+    """Return the fingerprint of a corpus and its recordings; None where frames were imported in their place."""
+    try:
+        corpus = read_corpus(data)
+    except MissingError:
+        if imported := imported_digest(data):
+            return imported, None
+        raise
+    return corpus.fingerprint, corpus
 
 
 def _finished(folder: Path) -> FeatureCache | None:

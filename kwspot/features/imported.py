@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kwspot.audio.reading import duration_s, read_clip
+from kwspot.audio.reading import read_clip
 from kwspot.corpus.layout import IMPORTED, STATE, TEST, TEST12, TRAIN, VALIDATION, Clip, plan_silence
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.settings import FrontEnd
@@ -150,7 +150,7 @@ def _write_cache(frames: Frames, folder: Path, front_end: FrontEnd, report: Call
 
 
 def _silence_frames(planned: Sequence[Clip], noise: Sequence[Path], front_end: FrontEnd) -> np.ndarray:
-    recordings = [(path.name, duration_s(path)) for path in noise]
+    recordings = [path.name for path in noise]
     waveforms = [silence_waveform(noise[0].parent, clip, recordings, front_end) for clip in planned]
     return log_mel_frames(waveforms, front_end)
 
@@ -218,4 +218,4 @@ def _recording(folder: Path, clip: CachedClip) -> Path | None:
 def _require_finite(values: np.ndarray, clips: list[CachedClip]) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
     if len(bad):
-        raise IntegrityError(f"frames of clip {clips[bad[0]].name}: not finite; mend scale, offset or the frames")
+        raise IntegrityError(f"frames of clip {clips[bad[0]].name}: not finite; correct scale, offset or the frames")

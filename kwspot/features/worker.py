@@ -33,7 +33,7 @@ class Shard:
     writer: CacheWriter
     number: int
     clips: Sequence[Clip]
-    noise: Sequence[tuple[str, float]]  # name, seconds
+    noise: Sequence[str]  # names of the noise recordings
 
 
 def start_worker() -> None:

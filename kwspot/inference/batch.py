@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 import os
 
-from kwspot.audio.inputs import Source
-from kwspot.audio.reading import Waveform
+from kwspot.audio.inputs import Pipe, Source
+from kwspot.audio.reading import Waveform, fit_clip
 from kwspot.errors import KwspotError
 from kwspot.inference.spotter import Prediction, Spotter
 from kwspot.prefetch import ahead
@@ -38,6 +38,8 @@ def predict_all(
 def _read(spotter: Spotter, source: Source) -> Waveform:
     if source.file is None:
         raise source.error or KwspotError(f"{source.name}: no sound")
+    if isinstance(source.file, Pipe):
+        return fit_clip(source.file.read(), spotter).waveform
     return spotter.read(source.file)
 
 

@@ -4,12 +4,12 @@
     -> Event(word, start_s, end_s, posterior)
 
     smoothing    the mean of the rows of the last `smoothing_ms` (Chen et al., ICASSP 2014)
-    threshold    a keyword is heard while its smoothed posterior is the highest of all and not below this
-    refractory   what is heard within `refractory_ms` of another hearing belongs to the same event, whose word is the
-                 one with the highest smoothed posterior
+    threshold    a keyword is detected while its smoothed posterior is the highest of all and not below this
+    refractory   detections within `refractory_ms` of each other belong to the same event, whose word is the one with
+                 the highest smoothed posterior
 
 A row's span holds the whole word from where the word ends until the span begins after its start. So the first row that
-hears a word says where it ends, and the last one where it starts, each less what smoothing delays it.
+detects a word gives its end and the last one its start, each less the delay of the smoothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -82,8 +82,8 @@ class Smoother:
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """A keyword that is being heard: its highest smoothed posterior, and the rows, counted from the beginning."""
+class _Candidate:
+    """A keyword above the threshold: its highest smoothed posterior, and its first and last row."""
 
     posterior: float
     first: int
@@ -105,12 +105,12 @@ class Detector:
         self._quiet = max(1, round(settings.refractory_ms / 1000 / step_s))  # rows without a word that end an event
         self._longest = round(span_s / step_s) + self._quiet  # rows that can hold one word, and a little more
         self._n_rows = 0
-        self._heard: dict[int, _Heard] = {}  # what the event under way may be
+        self._candidates: dict[int, _Candidate] = {}  # what the pending event may be of, by keyword
 
     @property
-    def under_way(self) -> Event | None:
+    def pending(self) -> Event | None:
         """The event that is not over: until then its word, its beginning and its posterior may change."""
-        return self._event() if self._heard else None
+        return self._event() if self._candidates else None
 
     def feed(self, smoothed: Rows) -> list[Event]:
         """Take rows (k, n_classes) and return the events that end in them."""
@@ -119,47 +119,48 @@ class Detector:
     def _feed(self, smoothed: Rows) -> Iterator[Event]:
         best = smoothed.argmax(axis=1) if len(smoothed) else np.zeros(0, int)
         highest = smoothed[np.arange(len(best)), best]
-        heard = np.isin(best, self._keywords) & (highest >= self.settings.threshold)
-        for i in np.flatnonzero(heard):
+        above = np.isin(best, self._keywords) & (highest >= self.settings.threshold)
+        for i in np.flatnonzero(above):
             row = self._n_rows + int(i)
             yield from self._ended_before(row)
-            self._hear(int(best[i]), float(highest[i]), row)
+            self._update(int(best[i]), float(highest[i]), row)
         self._n_rows += len(smoothed)
         yield from self._ended_before(self._n_rows)
 
-    def _hear(self, keyword: int, posterior: float, row: int) -> None:
-        before = self._heard.get(keyword, _Heard(posterior, row, row))
-        self._heard[keyword] = replace(before, posterior=max(posterior, before.posterior), last=row)
+    def _update(self, keyword: int, posterior: float, row: int) -> None:
+        before = self._candidates.get(keyword, _Candidate(posterior, row, row))
+        self._candidates[keyword] = replace(before, posterior=max(posterior, before.posterior), last=row)
 
     def _strongest(self) -> int:
-        return max(self._heard, key=lambda keyword: self._heard[keyword].posterior)
+        return max(self._candidates, key=lambda keyword: self._candidates[keyword].posterior)
 
     def _ended_before(self, row: int) -> Iterator[Event]:
-        """Yield the event under way if it is over by this row: nothing heard for a while, or too long for one word."""
-        if self._heard:
-            latest, first = max(heard.last for heard in self._heard.values()), self._heard[self._strongest()].first
+        """Yield the pending event if it is over by this row: no keyword for a while, or too long for one word."""
+        if self._candidates:
+            latest = max(candidate.last for candidate in self._candidates.values())
+            first = self._candidates[self._strongest()].first
             if row - latest > self._quiet or row - first > self._longest:
                 yield self._event()
-                self._heard = {}
+                self._candidates = {}
 
     def finish(self) -> list[Event]:
         """Return the event that the end of the sound cut off, if there is one, and begin anew."""
-        events = [self._event()] if self._heard else []
-        self._heard, self._n_rows = {}, 0
+        events = [self._event()] if self._candidates else []
+        self._candidates, self._n_rows = {}, 0
         return events
 
     def _event(self) -> Event:
         keyword = self._strongest()
-        heard = self._heard[keyword]
+        candidate = self._candidates[keyword]
         n_mean = n_smoothed(self.settings.smoothing_ms, self.step_s)
-        # A word that is heard at once and fully reaches the threshold when so many of the mean's rows hold it.
-        n_needed = min(n_mean, ceil(self.settings.threshold / heard.posterior * n_mean - 1e-6))
-        end = self._time_s(heard.first - (n_needed - 1))
-        start = self._time_s(heard.last - (n_mean - n_needed)) - self.span_s
+        # A word whose posterior jumps to its peak reaches the threshold when so many of the mean's rows hold it.
+        n_needed = min(n_mean, ceil(self.settings.threshold / candidate.posterior * n_mean - 1e-6))
+        end = self._time_s(candidate.first - (n_needed - 1))
+        start = self._time_s(candidate.last - (n_mean - n_needed)) - self.span_s
         if end - start < SHORTEST_S:
             middle = (start + end) / 2
             start, end = middle - SHORTEST_S / 2, middle + SHORTEST_S / 2
-        return Event(self.labels[keyword], max(0.0, start), max(end, SHORTEST_S), heard.posterior)
+        return Event(self.labels[keyword], max(0.0, start), max(end, SHORTEST_S), candidate.posterior)
 
     def _time_s(self, row: int) -> float:
         """Return where a row ends."""

@@ -4,22 +4,43 @@ samples (n,) float32 at the model's rate -> posteriors (k, n_classes), a row for
 """
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.audio.reading import Waveform
-from kwspot.errors import IntegrityError
+from kwspot.errors import IntegrityError, MissingError
+from kwspot.inference.model_zoo import DEFAULT_LONG, find_model
 from kwspot.inference.spotter import Spotter, open_session, read_metadata
 
+STREAM_SUFFIX = ".stream.onnx"
 AT_ONCE = 32  # windows
 REMEMBERED_S = 0.3  # by which a stream hears a word longer than a clip; on validation recordings, as a median
 
 
-class Windows:
+class StreamingModel(Protocol):
+    """What turns sound into posteriors as it comes: `SlidingWindow` or `Stream`."""
+
+    name: str
+    metadata: dict[str, Any]
+    labels: tuple[str, ...]
+    sample_rate: int  # Hz
+    span_length: int  # samples before its end that a row is about
+    step_length: int  # samples from a row to the next
+    lead_length: int  # samples before the first row's step
+
+    def reset(self) -> None:
+        """Forget all earlier sound."""
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take samples (n,), return the rows they end (k, n_classes)."""
+
+
+class SlidingWindow:
     """Sound as it comes -> posteriors of the last clip after every step, with a model for whole clips.
 
-    Before the sound there was digital silence. Every window is looked at anew, so nothing heard earlier can matter.
+    Before the sound there was digital silence. Every window is looked at anew, so no earlier sound can matter.
     """
 
     def __init__(self, spotter: Spotter, *, step_ms: float = 40.0) -> None:
@@ -31,7 +52,7 @@ class Windows:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard."""
+        """Forget all earlier sound."""
         self._waiting: Waveform = np.zeros(self.clip_length - self.step_length, np.float32)
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +89,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard."""
+        """Forget all earlier sound."""
         self._waiting: Waveform = np.zeros(0, np.float32)
         self._state: NDArray[np.float32] | None = None
 
@@ -86,3 +107,20 @@ class Stream:
         posteriors, self._state = self.session.run(None, {"samples": waiting[None, :whole], "state": self._state})
         result: NDArray[np.float32] = posteriors[0]
         return result
+
+
+def open_model(model: str | None, runs_dir: Path, *, streaming: bool = False, threads: int = 0) -> StreamingModel:
+    """Open a model by what `kwspot models` calls it, or a file, for long sound.
+
+    A stream file carries its state on; `streaming` takes the one beside a model for whole clips. MissingError
+    without a file.
+    """
+    found = find_model(model, runs_dir, DEFAULT_LONG)
+    if found.path.name.endswith(STREAM_SUFFIX):
+        return Stream(found.path, name=found.name)
+    if streaming:
+        path = found.path.with_suffix(STREAM_SUFFIX)
+        if not path.is_file():
+            raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
+        return Stream(path, name=found.name)
+    return SlidingWindow(Spotter(found.path, name=found.name, threads=threads))

@@ -1,4 +1,4 @@
-"""Models as torch modules: input scaling -> stem -> encoder of cells -> pooling -> head; published ones beside them.
+"""Models as torch modules: feature normalisation -> stem -> encoder of cells -> pooling -> head; published ones too.
 
     features (batch, n_frames, n_mels), lengths (batch,) -> logits (batch, n_classes)
 

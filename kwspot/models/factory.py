@@ -10,7 +10,7 @@ from torch import nn
 from kwspot.experiments.settings import ModelSettings
 from kwspot.models.cells import GRU, LSTM, RNN, FastRNN, MinGRU
 from kwspot.models.published import PUBLISHED, PublishedModel
-from kwspot.models.recurrent import ConvStem, Encoder, InputScaling, LikeliestWord, RecurrentModel
+from kwspot.models.recurrent import ConvStem, Encoder, FeatureNorm, MergeClasses, RecurrentModel
 
 CELLS: dict[str, Callable[..., Any]] = {
     "rnn": RNN,
@@ -23,17 +23,17 @@ CELLS: dict[str, Callable[..., Any]] = {
 
 
 def build_model(
-    settings: ModelSettings, n_mels: int, n_classes: int, likeliest: LikeliestWord | None = None
+    settings: ModelSettings, n_mels: int, n_classes: int, merge: MergeClasses | None = None
 ) -> RecurrentModel | PublishedModel:
     """Build a model; its weights come from torch's global random state.
 
-    With `likeliest`, one of the classes is several words in training.
+    With `merge`, one of the classes is several words in training.
     """
-    if likeliest is not None:
-        n_classes += likeliest.n_words - 1
-    scaling = InputScaling(n_mels) if settings.input_scaling == "standard" else None
+    if merge is not None:
+        n_classes += merge.n_words - 1
+    feature_norm = FeatureNorm(n_mels) if settings.feature_norm == "standard" else None
     if settings.published is not None:
-        return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), scaling, likeliest)
+        return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), feature_norm, merge)
     stem = None if settings.stem is None else ConvStem(n_mels, **settings.stem.model_dump())
     encoder = Encoder(
         CELLS[settings.cell],
@@ -53,8 +53,8 @@ def build_model(
         pooling=settings.pooling,
         attention_heads=settings.attention_heads or 1,
         head_norm=settings.head_norm,
-        scaling=scaling,
-        likeliest=likeliest,
+        feature_norm=feature_norm,
+        merge=merge,
     )
 
 

@@ -12,16 +12,16 @@ from kwspot.experiments.runs import load_settings
 from kwspot.experiments.settings import Experiment
 from kwspot.models.factory import build_model
 from kwspot.models.published import PublishedModel
-from kwspot.models.recurrent import LikeliestWord, RecurrentModel
+from kwspot.models.recurrent import MergeClasses, RecurrentModel
 from kwspot.tasks import UNKNOWN
 
 
 def build_for(
-    experiment: Experiment, classes: Sequence[str], words_apart: Sequence[str]
+    experiment: Experiment, classes: Sequence[str], merged_words: Sequence[str]
 ) -> RecurrentModel | PublishedModel:
-    """Build the model of an experiment, its weights drawn anew; training tells `words_apart` of `unknown` apart."""
-    likeliest = LikeliestWord(classes.index(UNKNOWN), len(words_apart)) if words_apart else None
-    return build_model(experiment.model, experiment.front_end.n_mels, len(classes), likeliest)
+    """Build the model of an experiment, its weights drawn anew; training tells `merged_words` of `unknown` apart."""
+    merge = MergeClasses(classes.index(UNKNOWN), len(merged_words)) if merged_words else None
+    return build_model(experiment.model, experiment.front_end.n_mels, len(classes), merge)
 
 
 def read_weights(path: Path, device: torch.device) -> Any:
@@ -38,6 +38,6 @@ def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | Pu
     if not weights.is_file():
         raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
     experiment = load_settings(run)
-    model = build_for(experiment, run.record["classes"], run.record.get("words_apart", []))
+    model = build_for(experiment, run.record["classes"], run.record.get("merged_words", []))
     model.load_state_dict(read_weights(weights, device))
     return model.to(device).eval(), experiment

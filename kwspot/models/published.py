@@ -4,7 +4,7 @@
     lengths   (batch,)                    frames of each clip that are real
     logits    (batch, n_classes)
 
-They expect a whole second: a shorter clip is filled up with zeros, after input scaling the mean of training.
+They expect a whole second: a shorter clip is filled up with zeros, after feature normalisation the mean of training.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from kwspot.models.cells import GRU
-from kwspot.models.recurrent import Encoder, InputScaling, LikeliestWord, fill_up
+from kwspot.models.recurrent import Encoder, FeatureNorm, MergeClasses, fill_up
 
 CLIP_FRAMES = 98  # of one second
 
 
 class PublishedModel(nn.Module):
-    """Input scaling, clips filled up to a second, and the network of the paper."""
+    """Feature normalisation, clips filled up to a second, and the network of the paper."""
 
-    def __init__(self, network: nn.Module, scaling: InputScaling | None, likeliest: LikeliestWord | None) -> None:
+    def __init__(self, network: nn.Module, feature_norm: FeatureNorm | None, merge: MergeClasses | None) -> None:
         super().__init__()
-        self.network, self.scaling, self.likeliest = network, scaling, likeliest
+        self.network, self.feature_norm, self.merge = network, feature_norm, merge
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Map features to logits."""
-        if self.scaling is not None:
-            features = self.scaling(features)
+        if self.feature_norm is not None:
+            features = self.feature_norm(features)
         logits = self.network(fill_up(features, lengths, CLIP_FRAMES))
-        return logits if self.likeliest is None else self.likeliest(logits)
+        return logits if self.merge is None else self.merge(logits)
 
 
 class BCResNet(nn.Module):

@@ -1,4 +1,4 @@
-"""The recurrent spotter: input scaling -> stem -> stacking -> encoder -> pooling -> head.
+"""The recurrent spotter: feature normalisation -> stem -> stacking -> encoder -> pooling -> head.
 
     features  (batch, n_frames, n_mels)   log-mel, padded behind the clip
     lengths   (batch,)                    frames of each clip that are real
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 
-class InputScaling(nn.Module):
+class FeatureNorm(nn.Module):
     """Shift and scale every mel band to zero mean and unit variance, with statistics of the training split."""
 
     mean: Tensor
@@ -159,7 +159,7 @@ class Encoder(nn.Module):
         return torch.cat([end[:, : self.hidden_size], states[0, :, self.hidden_size :]], dim=-1)
 
 
-class LikeliestWord(nn.Module):
+class MergeClasses(nn.Module):
     """Words that are told apart in training and are one class after it, for which the likeliest of them stands.
 
     logits (batch, n_classes - 1 + n_words) -> in training the same, after it (batch, n_classes)
@@ -193,19 +193,19 @@ class RecurrentModel(nn.Module):
         pooling: str,
         attention_heads: int,
         head_norm: bool,
-        scaling: InputScaling | None,
-        likeliest: LikeliestWord | None,
+        feature_norm: FeatureNorm | None,
+        merge: MergeClasses | None,
     ) -> None:
         super().__init__()
         self.n_mels, self.frame_stack, self.pooling = n_mels, frame_stack, pooling
-        self.scaling = scaling
+        self.feature_norm = feature_norm
         self.stem = stem
         self.encoder = encoder
         self.attention = nn.Linear(encoder.output_size, attention_heads) if pooling == "attention" else None
         pooled_size = encoder.output_size * (attention_heads if pooling == "attention" else 1)
         self.head_norm = nn.LayerNorm(pooled_size) if head_norm else None
         self.head = nn.Linear(pooled_size, n_classes)
-        self.likeliest = likeliest
+        self.merge = merge
 
     @property
     def step_frames(self) -> int:
@@ -223,8 +223,8 @@ class RecurrentModel(nn.Module):
 
     def states(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features to the encoder's states (n_steps, batch, size) and the real steps of each clip (batch,)."""
-        if self.scaling is not None:
-            features = self.scaling(features)
+        if self.feature_norm is not None:
+            features = self.feature_norm(features)
         if self.reach > 1:
             features = fill_up(features, lengths, self.reach)
         if self.stem is not None:
@@ -238,7 +238,7 @@ class RecurrentModel(nn.Module):
         states, lengths = self.states(features, lengths)
         pooled = self._pool(states, lengths)
         logits = self.head(pooled if self.head_norm is None else self.head_norm(pooled))
-        return logits if self.likeliest is None else self.likeliest(logits)
+        return logits if self.merge is None else self.merge(logits)
 
     def _pool(self, states: Tensor, lengths: Tensor) -> Tensor:
         if self.pooling == "last":

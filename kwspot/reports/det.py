@@ -1,4 +1,4 @@
-"""What long audio showed of a model, as text and as a figure: misses against false alarms per hour (DET curve).
+"""What long audio showed of a model, as text and as a figure: FRR against false alarms per hour (DET curve).
 
 `record` is what `false-alarms-<split>.json` holds (evaluation/false_alarms.py).
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from kwspot.errors import MissingError
+from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.runs import STREAMED, WINDOWS, Run
 from kwspot.reports.results_table import align
 from kwspot.reports.style import COLOURS, drawing
@@ -17,13 +17,13 @@ from kwspot.reports.style import COLOURS, drawing
 WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
 SPLIT = "test"
 LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
-RATES, MISSES = (0.1, 1, 10, 100), (1, 2, 5, 10, 20, 50, 100)  # that stand at the axes, an hour and per cent
+RATES, FRRS = (0.1, 1, 10, 100), (1, 2, 5, 10, 20, 50, 100)  # that stand at the axes, an hour and per cent
 
 Record = Mapping[str, Any]
 
 
 def scope(record: Record) -> str:
-    """Say what was heard: how long, how loud the noise, how many words of how many people."""
+    """Describe the sound: how long, how loud the noise, how many words of how many people."""
     noises = ", ".join(name.replace("_", " ") for name in record["noises"])
     return (
         f"{record['split']} split: {record['hours']:.2f} hours at {record['snr_db']:g} dB SNR, "
@@ -44,15 +44,15 @@ def rows(record: Record) -> list[list[str]]:
     lines = [
         ["", *(WAYS[way] for way in ways)],
         [f"threshold {chosen}", *figures("at_threshold", 0, 1, 3)],
-        ["  keywords missed, %", *figures("at_threshold", 2)],
-        ["  heard as another keyword, %", *figures("at_threshold", 3)],
+        ["  FRR (keywords missed), %", *figures("at_threshold", 2)],
+        ["  taken for another keyword, %", *figures("at_threshold", 3)],
         ["  false alarms an hour", *figures("at_threshold", 1, 1)],
         [f"threshold for {of_target}", *figures("at_target", 0, 1, 3)],
-        ["  keywords missed, %", *figures("at_target", 2)],
+        ["  FRR (keywords missed), %", *figures("at_target", 2)],
         ["  false alarms an hour", *figures("at_target", 1, 1)],
     ]
-    thirds = [" / ".join(f"{100 * share:.0f}" for share in record[way]["misses_by_third"]) for way in ways]
-    lines.insert(5, ["  missed in each third of the time, %", *thirds])
+    thirds = [" / ".join(f"{100 * share:.0f}" for share in record[way]["frr_by_third"]) for way in ways]
+    lines.insert(5, ["  FRR in each third of the time, %", *thirds])
     if record["held_out"] and record["n_held_out"]:
         alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
         lines.append(["alarms at words never trained on", *alarms])
@@ -60,11 +60,11 @@ def rows(record: Record) -> list[list[str]]:
 
 
 def words(record: Record) -> str:
-    """Say which keywords are missed most, and what false alarms are heard at, window by window."""
+    """Name the keywords missed most and the causes of false alarms, window by window."""
     way = record[WINDOWS]
-    worst = sorted(way["misses"].items(), key=lambda item: -item[1])[:5]
+    worst = sorted(way["frr"].items(), key=lambda item: -item[1])[:5]
     missed = ", ".join(f"{word} {100 * share:.0f} %" for word, share in worst if share)
-    alarms = ", ".join(f"{heard} at {said} ({n})" for heard, said, n in way["false_alarms"][:5])
+    alarms = ", ".join(f"{word} at {said} ({n})" for word, said, n in way["false_alarms"][:5])
     held_out = f" Words never trained on: {', '.join(record['held_out'])}." if record["held_out"] else ""
     return f"Missed most: {missed or 'none'}. False alarms: {alarms or 'none'}.{held_out}"
 
@@ -79,6 +79,8 @@ def measured(runs: Sequence[Run]) -> dict[str, Record]:
     found: dict[str, Record] = {run.id: run.false_alarms[SPLIT] for run in runs if SPLIT in run.false_alarms}
     if not found:
         raise MissingError("no run was measured; 'kwspot eval NAME --false-alarms' does it")
+    if old := [name for name, record in found.items() if "misses" in record.get(WINDOWS, {})]:
+        raise IntegrityError(f"{old[0]}: 'misses' is called 'frr' now; run 'kwspot eval NAME --false-alarms' again")
     return found
 
 
@@ -117,7 +119,7 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def plot_det(records: Mapping[str, Record], path: Path) -> None:
-    """Draw misses against false alarms per hour, a line for each way of listening and each model named."""
+    """Draw FRR against false alarms per hour, a line for each model file."""
     from matplotlib.ticker import NullFormatter
 
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
@@ -129,14 +131,14 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
                     colour, label = next(colours), f"{name}, {WAYS[way]}"
                     rates = [max(p[1], LEAST_RATE) for p in points]
                     axes.plot(rates, [100 * p[2] for p in points], color=colour, label=label)
-                    _, rate, misses, _ = record[way]["at_threshold"]
-                    axes.plot(max(rate, LEAST_RATE), 100 * misses, "o", color=colour)
+                    _, rate, frr, _ = record[way]["at_threshold"]
+                    axes.plot(max(rate, LEAST_RATE), 100 * frr, "o", color=colour)
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
-        axes.set_yticks(MISSES, [f"{share:g}" for share in MISSES], minor=False)
+        axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("false alarms per hour (a dot: the threshold of validation)")
         axes.set_ylim(top=100)
-        axes.set_ylabel("keywords missed (%)")
-        axes.set_title("Misses against false alarms in long audio")
+        axes.set_ylabel("FRR: keywords missed (%)")
+        axes.set_title("FRR against false alarms in long audio")
         axes.legend()

@@ -30,7 +30,5 @@ VIEWS = {
         robustness.as_json,
         robustness.draw,
     ),
-    "false-alarms": View(
-        "Misses against false alarms in long audio", det.terminal, det.markdown, det.as_json, det.draw
-    ),
+    "false-alarms": View("FRR against false alarms in long audio", det.terminal, det.markdown, det.as_json, det.draw),
 }

@@ -12,16 +12,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from kwspot.signal.level import active_level, quantized
+from kwspot.signal.noise import SAMPLE_RATE, SLOPES, coloured_noise
+from kwspot.signal.room import impulse_response, reverberation
+
 Array = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
-SAMPLE_RATE = 16_000  # Hz
 CLIP_LENGTH = 16_000  # samples of a clip if not said: one second
 STEP = 4_000  # samples: of the lengths that a clip can have
 TAIL = 6_000  # samples of reverberation kept behind a word
 N_FFT = 24_576  # 2**13 * 3: a clip of a second and its tail without wrapping round; longer clips in proportion
-SLOPES = (-2.0, 0.3)  # of noise power over frequency: brown to a little brighter than white
-HEARD = 1e-4  # of the loudest power: what lies below it before and after a word is cut off
+AUDIBLE = 1e-4  # of the loudest power: what lies below it before and after a word is cut off
 _COARSE_HZ = np.geomspace(20, SAMPLE_RATE / 2, 256)
 _OCTAVES = np.log2(np.maximum(_COARSE_HZ, 50) / 1000)  # from 1 kHz
 # Lengths an FFT is fast at, without a large prime factor: one within 1.1 % of any number.
@@ -35,7 +37,7 @@ class Channel:
     microphone: Array  # gain over the frequencies of `fft_length`
     room: Spectrum  # the same of the room, with the phase
     peak_db: float  # of full scale; above 0 the recording is clipped
-    snr_db: float  # loudest 30 ms of the word against the noise
+    snr_db: float  # active level of the word against the noise
     noise_slope: float  # the noise power goes with frequency to this power
     hum_db: float  # mains hum against the rest of the noise
     hum_hz: int
@@ -59,7 +61,7 @@ def draw_channel(rng: np.random.Generator, n_fft: int = N_FFT) -> Channel:
         microphone=_microphone(rng, n_fft),
         room=_room(rng, n_fft),
         peak_db=min(3.0, -rng.gamma(1.2, 5.5) + rng.normal(0, 2.5)),
-        snr_db=max(15.0, rng.normal(54, 16)),
+        snr_db=max(8.0, rng.normal(47, 16)),
         noise_slope=rng.uniform(*SLOPES),
         hum_db=rng.uniform(-15, 5) if rng.uniform() < 0.3 else -np.inf,
         hum_hz=int(rng.choice([50, 60])),
@@ -84,106 +86,50 @@ def _room(rng: np.random.Generator, n_fft: int) -> Spectrum:
     return np.asarray(np.fft.rfft(impulse_response(tail, rng.uniform(3, 25)), n_fft))
 
 
-def reverberation(rng: np.random.Generator, rt60_s: float, n_samples: int, sample_rate: int = SAMPLE_RATE) -> Array:
-    """Make what comes back in a room: noise that falls by 60 dB within `rt60_s`, nothing within the first 2 ms."""
-    fall = 6.9 / (sample_rate * rt60_s)
-    tail = rng.normal(size=n_samples) * np.exp(-fall * np.arange(n_samples))
-    tail[: sample_rate // 500] = 0
-    return tail
-
-
-def impulse_response(tail: Array, drr_db: float) -> Array:
-    """Put the direct sound, of amplitude 1, before a tail; its energy is `drr_db` above that of the tail."""
-    response = tail * (10 ** (-drr_db / 20) / np.sqrt(np.sum(tail**2)))
-    response[0] = 1
-    return response
-
-
 def trim(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
     """Cut off what is 40 dB below the loudest 10 ms at either end."""
     n = sample_rate // 100
     power = np.add.reduceat(waveform**2, np.arange(0, len(waveform), n)) if len(waveform) else np.zeros(0)
-    heard = np.flatnonzero(power > HEARD * power.max(initial=0))
-    return waveform[heard[0] * n : (heard[-1] + 1) * n] if len(heard) else waveform[:0]
+    audible = np.flatnonzero(power > AUDIBLE * power.max(initial=0))
+    return waveform[audible[0] * n : (audible[-1] + 1) * n] if len(audible) else waveform[:0]
 
 
 def transmit(
-    waveform: NDArray[np.floating], sample_rate: int, tract: float, channel: Channel, clip_length: int = CLIP_LENGTH
+    waveform: NDArray[np.floating], sample_rate: int, vtlp: float, channel: Channel, clip_length: int = CLIP_LENGTH
 ) -> tuple[Array, int]:
-    """Resample to 16 kHz through a channel; return what is heard, peak 1, and how long it is without its tail.
+    """Resample to 16 kHz through a channel; return the sound, peak 1, and how long it is without its tail.
 
-    A `tract` above 1 is a shorter vocal tract: the waveform is played that much faster, so that formants, pitch
-    and pace go up together (by at most 1.1 % more or less, for the sake of the FFT).
+    A `vtlp` above 1 is a shorter vocal tract: the waveform is played that much faster, so that formants, pitch
+    and tempo go up together (by at most 1.1 % more or less, for the sake of the FFT).
     """
     n_out = fft_length(clip_length)
-    wanted = n_out * sample_rate * tract / SAMPLE_RATE
+    wanted = n_out * sample_rate * vtlp / SAMPLE_RATE
     n_in = int(_FAST[np.argmin(np.abs(_FAST - wanted))])
     length = min(clip_length, round(len(waveform) * n_out / n_in))
-    heard = np.zeros(n_out // 2 + 1, complex)
-    spectrum = np.fft.rfft(waveform[: clip_length * n_in // n_out], n_in)[: len(heard)]
-    heard[: len(spectrum)] = spectrum
-    sound = np.fft.irfft(heard * channel.microphone * channel.room, n_out)[: length + TAIL]
+    spectrum = np.zeros(n_out // 2 + 1, complex)
+    dry = np.fft.rfft(waveform[: clip_length * n_in // n_out], n_in)[: len(spectrum)]
+    spectrum[: len(dry)] = dry
+    sound = np.fft.irfft(spectrum * channel.microphone * channel.room, n_out)[: length + TAIL]
     return sound / np.abs(sound).max(), length
 
 
 def record(
     waveform: NDArray[np.floating],
     sample_rate: int,
-    tract: float,
+    vtlp: float,
     rng: np.random.Generator,
     clip_length: int = CLIP_LENGTH,
 ) -> NDArray[np.int16]:
     """Record a word into a clip of so many samples; at times its edge cuts the word, as in real clips."""
     channel = draw_channel(rng, fft_length(clip_length))
-    sound, length = transmit(trim(waveform, sample_rate), sample_rate, tract, channel, clip_length)
+    sound, length = transmit(trim(waveform, sample_rate), sample_rate, vtlp, channel, clip_length)
     sound *= 10 ** (channel.peak_db / 20)
-    window = SAMPLE_RATE * 30 // 1000
-    loudest = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), window)).max() / window)
     centre = SAMPLE_RATE * rng.normal(0.52, 0.15) + (clip_length - CLIP_LENGTH) / 2
     start = int(np.clip(centre - length / 2, -length / 8, clip_length - length * 7 / 8))  # an eighth is lost at most
-    clip = noise(rng, clip_length, channel.noise_slope, np.sqrt(channel.microphone), channel.hum_hz, channel.hum_db)
-    clip *= loudest * 10 ** (-channel.snr_db / 20)
+    clip = coloured_noise(
+        rng, clip_length, channel.noise_slope, np.sqrt(channel.microphone), channel.hum_hz, channel.hum_db
+    )
+    clip *= active_level(sound, SAMPLE_RATE) * 10 ** (-channel.snr_db / 20)
     part = sound[max(0, -start) : clip_length - start]
     clip[max(0, start) : max(0, start) + len(part)] += part
     return quantized(clip)
-
-
-def noise(
-    rng: np.random.Generator,
-    n_samples: int,
-    slope: float = 0.0,
-    gain: Array | None = None,
-    hum_hz: int = 50,
-    hum_db: float = -np.inf,
-) -> Array:
-    """Make noise with an rms of 1: slope 0 white, -1 pink, -2 brown; `gain` over the frequencies of a transform.
-
-    Mains hum adds lines at the multiples of `hum_hz`, together `hum_db` above the noise; exact in whole seconds.
-    """
-    hz = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
-    spectrum = rng.normal(size=2 * len(hz)).view(complex) * np.maximum(hz, 40) ** (slope / 2)
-    if gain is not None:
-        spectrum *= np.interp(hz, _hz(2 * len(gain) - 2), gain)
-    spectrum[0] = 0
-    spectrum /= np.sqrt(np.sum(np.abs(spectrum) ** 2))
-    harmonics = np.array([1, 2, 3, 4, 5, 7, 9, 12])
-    lines = np.exp(2j * np.pi * rng.uniform(size=len(harmonics))) / harmonics
-    lines *= 10 ** (hum_db / 20) / np.sqrt(np.sum(np.abs(lines) ** 2))
-    spectrum[harmonics * hum_hz * n_samples // SAMPLE_RATE] += lines
-    wave = np.fft.irfft(spectrum, n_samples)
-    return np.asarray(wave / wave.std())
-
-
-def clicks(rng: np.random.Generator, n_samples: int) -> Array:
-    """Make four clicks a second, each a short ring, over faint noise."""
-    wave, length = np.zeros(n_samples), 800
-    steps = np.arange(length)
-    for start in rng.integers(0, n_samples - length, 4 * n_samples // SAMPLE_RATE):
-        ring = rng.lognormal(0, 0.7) * np.exp(-steps / rng.uniform(20, 150)) * np.sin(steps * rng.uniform(0.2, 2.0))
-        wave[start : start + length] += ring * rng.normal(1, 0.3, length)
-    return np.asarray(wave / wave.std() + 0.05 * noise(rng, n_samples, -1))
-
-
-def quantized(waveform: Array) -> NDArray[np.int16]:
-    """Round to 16 bits; what is beyond full scale is clipped."""
-    return np.clip(np.round(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)

@@ -3,7 +3,7 @@
     engine says a text -> vocal tract, room, microphone (acoustics) -> DEST/<word>/<speaker>_nohash_0.wav
     texts that are no keyword                                       -> DEST/unknown/<speaker>_nohash_<n>.wav
 
-A speaker is an engine's voice bent to another pitch, pace and length of the vocal tract; its name is chosen so
+A speaker is an engine's voice bent to another pitch, tempo and length of the vocal tract; its name is chosen so
 that the official hash (corpus.which_split) puts one speaker in ten into validation and one into test. Every
 speaker says every word, each time into another microphone, and some of the other texts. All is drawn from the seed,
 one stream a purpose.
@@ -26,13 +26,17 @@ from kwspot.corpus.install import CORPUS, check, claimed, place, read_marker
 from kwspot.corpus.layout import LISTS, NOISE_FOLDER, STATE, TEST, TRAIN, VALIDATION, which_split
 from kwspot.errors import ConfigError, KwspotError, MissingPartError
 from kwspot.files import digest_of, write_text
+from kwspot.seeding import rng_for
 from kwspot.signal import channel
 from kwspot.signal.channel import CLIP_LENGTH, SAMPLE_RATE
+from kwspot.signal.level import quantized
+from kwspot.signal.noise import babble, clicks, coloured_noise
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
 from kwspot.synthesis.negatives import Negative
 from kwspot.tasks import SILENCE, UNKNOWN, WORDS_35
 
 NOISE_S = 60  # a noise file
+TALKERS = 8  # in the babble
 NOISE_RMS = 0.05  # of full scale
 SPOKEN_PEAK = 0.02  # a quieter answer is a breath, not a word
 ENDINGS = (".", ".", "!", "?")  # how a word falls or rises
@@ -44,20 +48,15 @@ SAID = "unknown.tsv"  # in STATE: what is said in the clips of `unknown`
 
 @dataclass(frozen=True)
 class Speaker:
-    """Somebody who says every word; `tract`, `pitch` and `pace` are ratios to the engine's own voice."""
+    """Somebody who says every word; `vtlp`, `pitch` and `tempo` are ratios to the engine's own voice."""
 
     name: str  # 8 hex digits
     engine: str
     accent: str
-    tract: float  # of formants: above 1 a shorter vocal tract
+    vtlp: float  # of formants: above 1 a shorter vocal tract
     pitch: float
-    pace: float
+    tempo: float
     liveliness: float
-
-
-def stream(*purpose: object) -> np.random.Generator:
-    """Return the random stream of a purpose, the same on every machine."""
-    return np.random.default_rng(int(sha256("/".join(map(str, purpose)).encode()).hexdigest(), 16))
 
 
 def cast(engine: str, n_voices: int, seed: int) -> list[Speaker]:
@@ -68,7 +67,7 @@ def cast(engine: str, n_voices: int, seed: int) -> list[Speaker]:
 
 
 def _speaker(engine: str, number: int, seed: int, split: str) -> Speaker:
-    rng, info = stream("speaker", seed, engine, number), ENGINES[engine]
+    rng, info = rng_for(seed, "speaker", engine, number), ENGINES[engine]
     names = (sha256(f"{seed}/{engine}/{number}/{n}".encode()).hexdigest()[:8] for n in count())
     size = rng.uniform()  # small people have a short vocal tract and a high voice, by and large
 
@@ -79,9 +78,9 @@ def _speaker(engine: str, number: int, seed: int, split: str) -> Speaker:
         name=next(name for name in names if which_split(name) == split),
         engine=engine,
         accent=info.accents[rng.integers(len(info.accents))],
-        tract=between(info.tract, size + rng.normal(0, 0.15)),
+        vtlp=between(info.vtlp, size + rng.normal(0, 0.15)),
         pitch=between(info.pitch, size + rng.normal(0, 0.2)),
-        pace=between(info.pace, rng.uniform()),
+        tempo=between(info.tempo, rng.uniform()),
         liveliness=rng.uniform(0.4, 1.7),
     )
 
@@ -97,23 +96,23 @@ class Line:
 
 def say(speaker: Speaker, word: str, engine: Engine, seed: int, clip_length: int = CLIP_LENGTH) -> np.ndarray:
     """Let a speaker say a word into a microphone: a clip (clip_length,) int16."""
-    waveform, sample_rate, tract, rng = _uttered(speaker, word, engine, seed)
-    return channel.record(waveform, sample_rate, tract, rng, clip_length)
+    waveform, sample_rate, vtlp, rng = _uttered(speaker, word, engine, seed)
+    return channel.record(waveform, sample_rate, vtlp, rng, clip_length)
 
 
 def _uttered(
     speaker: Speaker, word: str, engine: Engine, seed: int
 ) -> tuple[np.ndarray, int, float, np.random.Generator]:
     """Return what an engine says, its sample rate, the speaker's vocal tract now, and the stream for what follows."""
-    rng = stream("clip", seed, speaker.name, word)
-    tract = speaker.tract * rng.lognormal(0, 0.015)
+    rng = rng_for(seed, "clip", speaker.name, word)
+    vtlp = speaker.vtlp * rng.lognormal(0, 0.015)
     waveform, sample_rate = engine.speak(
         Utterance(
             word,
             speaker.accent,
-            # Resampling by the tract changes pitch and pace too; what is asked of the engine makes up for it.
-            pitch=speaker.pitch * rng.lognormal(0, 0.05) / tract,
-            pace=speaker.pace * rng.lognormal(0, 0.08) / tract,
+            # Resampling by the vtlp changes pitch and tempo too; what is asked of the engine makes up for it.
+            pitch=speaker.pitch * rng.lognormal(0, 0.05) / vtlp,
+            tempo=speaker.tempo * rng.lognormal(0, 0.08) / vtlp,
             liveliness=speaker.liveliness,
             ending=str(rng.choice(ENDINGS)),
             seed=int(rng.integers(2**31)),
@@ -121,7 +120,7 @@ def _uttered(
     )
     if np.abs(waveform).max(initial=0) < SPOKEN_PEAK:
         raise KwspotError(f"the engine '{speaker.engine}' says nothing for '{word}'; spell the word in another way")
-    return waveform, sample_rate, tract, rng
+    return waveform, sample_rate, vtlp, rng
 
 
 def clip_length_for(phrases: Sequence[str], speakers: Sequence[Speaker], seed: int) -> int:
@@ -132,11 +131,11 @@ def clip_length_for(phrases: Sequence[str], speakers: Sequence[Speaker], seed: i
     longest_s = 0.0
     with _Engines() as running:
         for engine in dict.fromkeys(speaker.engine for speaker in speakers):
-            those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.pace)
+            those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.tempo)
             for phrase in phrases:
                 for speaker in those[:N_SLOWEST]:
-                    waveform, sample_rate, tract, _ = _uttered(speaker, phrase, running[engine], seed)
-                    longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / tract)
+                    waveform, sample_rate, vtlp, _ = _uttered(speaker, phrase, running[engine], seed)
+                    longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / vtlp)
                 if longest_s > LONGEST_S:
                     raise ConfigError(f"'{phrase}' takes {longest_s:.1f} s; a keyword is {LONGEST_S:g} s long at most")
     return max(CLIP_LENGTH, channel.STEP * int(np.ceil(longest_s * SAMPLE_RATE / channel.STEP)))
@@ -173,7 +172,7 @@ def synthesize_corpus(
     lines = [Line(speaker, word, _file(word, speaker.name)) for word in words for speaker in speakers]
     if negatives is not None:
         plan["negatives"] = digest_of([negative.text for negative in negatives])
-        lines += _shared_out(speakers, [negative.text for negative in negatives], stream("negatives", seed))
+        lines += _shared_out(speakers, [negative.text for negative in negatives], rng_for(seed, "negatives"))
 
     with claimed(dest, CORPUS):
         marker = read_marker(dest)
@@ -193,7 +192,7 @@ def synthesize_corpus(
                 listed = sorted(line.file for line in lines if split_of[line.speaker.name] == split)
                 (folder / file).write_text("\n".join(listed), encoding="utf-8")  # no newline at the end: the archives'
             heard = [line.file for line in lines[: len(words) * len(speakers)] if split_of[line.speaker.name] == TRAIN]
-            _write_noises(folder, heard, stream("noise", seed))
+            _write_noises(folder, heard, rng_for(seed, "noise"))
 
         return place(dest, CORPUS, fill, name="synthetic", source="synthetic", sha256=None, **plan)
 
@@ -315,20 +314,17 @@ def _write_noises(folder: Path, spoken: Sequence[str], rng: np.random.Generator)
     """Write the background noises; the babble is of the clips `spoken`."""
     (folder / NOISE_FOLDER).mkdir()
     n_samples = NOISE_S * SAMPLE_RATE
-    babble = np.zeros(n_samples)
-    for _ in range(8 * NOISE_S):  # eight at a time
-        clip, _rate = soundfile.read(folder / spoken[int(rng.integers(len(spoken)))])
-        start = int(rng.integers(n_samples - len(clip)))
-        babble[start : start + len(clip)] += clip / np.sqrt(np.mean(clip**2))
+    said = [soundfile.read(folder / spoken[int(i)])[0] for i in rng.integers(len(spoken), size=TALKERS * NOISE_S)]
+    talks = [np.concatenate(said[i::TALKERS]) for i in range(TALKERS)]
     swell = 1 + 0.5 * np.sin(2 * np.pi * 0.11 * np.arange(n_samples) / SAMPLE_RATE)
-    noises = {
-        "white_noise": channel.noise(rng, n_samples),
-        "pink_noise": channel.noise(rng, n_samples, slope=-1),
-        "swelling_brown_noise": swell * channel.noise(rng, n_samples, slope=-2),
-        "mains_hum": channel.noise(rng, n_samples, slope=-1, hum_db=20),
-        "clicks": channel.clicks(rng, n_samples),
-        "babble": babble,
+    noises: dict[str, np.ndarray] = {
+        "white_noise": coloured_noise(rng, n_samples),
+        "pink_noise": coloured_noise(rng, n_samples, slope=-1),
+        "swelling_brown_noise": swell * coloured_noise(rng, n_samples, slope=-2),
+        "mains_hum": coloured_noise(rng, n_samples, slope=-1, hum_db=20),
+        "clicks": clicks(rng, n_samples),
+        "babble": babble(rng, talks, n_samples, SAMPLE_RATE),
     }
     for name, wave in noises.items():
-        wave *= NOISE_RMS / wave.std()
-        soundfile.write(folder / NOISE_FOLDER / f"{name}.wav", channel.quantized(wave), SAMPLE_RATE, "PCM_16")
+        levelled = quantized(wave * NOISE_RMS / wave.std())
+        soundfile.write(folder / NOISE_FOLDER / f"{name}.wav", levelled, SAMPLE_RATE, "PCM_16")

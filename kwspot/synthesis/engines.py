@@ -37,12 +37,12 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 @dataclass(frozen=True)
 class Utterance:
-    """A word and how to say it; the ratios are to the engine's own pitch, pace and liveliness of intonation."""
+    """A word and how to say it; the ratios are to the engine's own pitch, tempo and liveliness of intonation."""
 
     word: str
     accent: str
     pitch: float = 1.0
-    pace: float = 1.0
+    tempo: float = 1.0
     liveliness: float = 1.0
     ending: str = "."
     seed: int = 0
@@ -52,15 +52,15 @@ class Utterance:
 class EngineInfo:
     """An engine: its distribution on PyPI, the extra that installs it, and how far its voice can be bent.
 
-    `tract`, `pitch` and `pace` are the ratios between which it still says words that can be told apart.
+    `vtlp`, `pitch` and `tempo` are the ratios between which it still says words that can be told apart.
     """
 
     distribution: str
     extra: str
     accents: tuple[str, ...]
-    tract: tuple[float, float]
+    vtlp: tuple[float, float]
     pitch: tuple[float, float]
-    pace: tuple[float, float]
+    tempo: tuple[float, float]
 
 
 # American accents come often, as in the recordings; Scotland, the Caribbean and others are harder to tell apart.
@@ -187,15 +187,15 @@ def _hibari() -> Callable[[Utterance], tuple[Waveform, int]]:
         return variants[-1 if accent == "us2" else 0]
 
     @lru_cache(maxsize=16)  # a word at a time is asked for, by many speakers
-    def spectra(phonemes: str, pace: float) -> list[Waveform]:
+    def spectra(phonemes: str, tempo: float) -> list[Waveform]:
         ids = np.asarray([engine.ids(phonemes)], np.int64)
-        return [out[0] for out in engine.sess.run(None, {"ids": ids, "speed": np.asarray([pace], np.float32)})]
+        return [out[0] for out in engine.sess.run(None, {"ids": ids, "speed": np.asarray([tempo], np.float32)})]
 
     def speak(u: Utterance) -> tuple[Waveform, int]:
         # The network swallows sounds of a single word when it hurries: let it speak slowly, then thin the frames.
-        slow = 0.7 if u.pace < 0.8 else 0.85
+        slow = 0.7 if u.tempo < 0.8 else 0.85
         *parts, f0 = spectra(phonemes(u.word, u.accent) + u.ending, slow)
-        kept = np.minimum(np.arange(0, len(f0), u.pace / slow).round().astype(int), len(f0) - 1)
+        kept = np.minimum(np.arange(0, len(f0), u.tempo / slow).round().astype(int), len(f0) - 1)
         parts, f0 = [np.ascontiguousarray(part[:, kept]) for part in parts], f0[kept]
         voiced = f0 > 40
         if voiced.any():
@@ -213,7 +213,7 @@ def _pico() -> Callable[[Utterance], tuple[Waveform, int]]:
     engine = NanoTTS()
 
     def speak(u: Utterance) -> tuple[Waveform, int]:
-        pcm = engine.speak(u.word, voice=u.accent, speed=u.pace, pitch=u.pitch, volume=0.4)
+        pcm = engine.speak(u.word, voice=u.accent, speed=u.tempo, pitch=u.pitch, volume=0.4)
         return np.frombuffer(pcm, "<i2") / np.float32(32768), 16_000
 
     return speak
@@ -242,7 +242,7 @@ def _espeak() -> Callable[[Utterance], tuple[Waveform, int]]:
         if library.espeak_SetVoiceByName(f"gmw/{u.accent}".encode()):
             raise RuntimeError(f"espeak-ng has no voice {u.accent}")
         library.espeak_ng_SetRandSeed(u.seed)
-        library.espeak_SetParameter(rate, round(175 * u.pace), 0)
+        library.espeak_SetParameter(rate, round(175 * u.tempo), 0)
         library.espeak_SetParameter(volume, 60, 0)
         library.espeak_SetParameter(pitch, int(np.clip(50 + 50 * np.log2(u.pitch), 0, 99)), 0)
         library.espeak_SetParameter(pitch_range, int(np.clip(50 * u.liveliness, 0, 99)), 0)

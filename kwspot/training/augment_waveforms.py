@@ -3,7 +3,7 @@
     waveforms (batch, n_samples), lengths (batch,) in samples
     -> features (batch, n_frames, n_mels), lengths in frames
 
-    speed   like a tape: pace and pitch together
+    speed   like a tape: tempo and pitch together
     shift   by samples; zeros come in from beyond the ends
     noise   recordings of noise, coloured noise where the corpus has none, or babble of other clips of the batch
     gain    a factor
@@ -21,7 +21,7 @@ import soxr
 import torch
 from torch import Generator, Tensor
 
-from kwspot.audio.reading import Waveform, duration_s, read_clip
+from kwspot.audio.reading import Waveform, read_clip
 from kwspot.corpus.layout import SILENCE_FOLDER, TRAIN, Clip, read_corpus
 from kwspot.corpus.noise import NOISE_SPANS, read_noises
 from kwspot.errors import ConfigError
@@ -30,11 +30,10 @@ from kwspot.features.cache import FROM_WAVEFORMS, FeatureCache
 from kwspot.features.dataset import Batch, Split
 from kwspot.features.log_mel import log_mel_frames
 from kwspot.features.silence import silence_waveform
-from kwspot.signal.channel import SLOPES
-from kwspot.signal.channel import noise as coloured_noise
+from kwspot.seeding import rng_from
+from kwspot.signal.level import mix
+from kwspot.signal.noise import babble, noise_crop
 from kwspot.training.augment_features import BABBLE_SHARE, BABBLERS, Streams, uniform
-
-LOUDEST_MS = 30.0  # the SNR is of the loudest such piece of the clip
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class WaveformSplit(Split):
 
     data: Path
     front_end: FrontEnd
-    noise: Sequence[tuple[str, float]]  # name and seconds of the corpus's noise recordings
+    noise: Sequence[str]  # names of the corpus's noise recordings
 
     def batch(self, chosen: np.ndarray) -> Batch:
         """Read the clips at these positions of the split: waveforms (batch, n_samples), lengths, labels."""
@@ -71,14 +70,13 @@ def as_waveforms(split: Split, cache: FeatureCache, data: Path, front_end: Front
             f"augment.route: 'waveform' needs recordings, and {data} has imported frames only; "
             "leave it out to augment the frames"
         )
-    noise = [(name, duration_s(data / name)) for name in read_corpus(data).noise]
+    noise = read_corpus(data).noise
     return WaveformSplit(split.frames, split.rows, split.lengths, split.labels, split.clips, data, front_end, noise)
 
 
 def read_noise(split: WaveformSplit) -> list[Waveform]:
     """Read the part of every noise recording that training may hear."""
-    names = [name for name, _ in split.noise]
-    return list(read_noises(split.data, names, NOISE_SPANS[TRAIN], split.front_end.sample_rate).values())
+    return list(read_noises(split.data, split.noise, NOISE_SPANS[TRAIN], split.front_end.sample_rate).values())
 
 
 def vary_waveforms(
@@ -120,29 +118,19 @@ def play(waveforms: Tensor, lengths: Tensor, settings: AugmentSettings, front_en
 def add_noise(
     sounds: Tensor, settings: AugmentSettings, front_end: FrontEnd, recordings: Sequence[Waveform], stream: Generator
 ) -> Tensor:
-    """Add noise to a share of the clips, at a ratio of their loudest 30 ms to the mean power of the noise."""
-    n, n_samples = sounds.shape
+    """Add noise or babble to a share of the clips, at a signal-to-noise ratio drawn for each (signal.level)."""
+    n, n_samples, rate = *sounds.shape, front_end.sample_rate
     noisy = torch.rand(n, generator=stream) < settings.noise_share
-    babble = torch.rand(n, generator=stream) < BABBLE_SHARE
+    in_babble = torch.rand(n, generator=stream) < BABBLE_SHARE
     low, high = settings.snr_db
     snr_db = low + (high - low) * torch.rand(n, generator=stream)
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=stream)))
+    rng = rng_from(stream)
     others = torch.randint(1, max(2, n), (BABBLERS,), generator=stream).tolist()
-    talk = torch.stack([sounds.roll(other, 0) for other in others]).sum(0)
-    window = round(LOUDEST_MS * front_end.sample_rate / 1000)
-    loudest = sounds.square().unfold(1, min(window, n_samples), max(1, window // 3)).mean(2).amax(1)
-    mixed = sounds.clone()
+    waveforms, mixed = sounds.numpy(), sounds.clone()
     for i in noisy.nonzero()[:, 0].tolist():
-        noise = talk[i] if babble[i] else torch.from_numpy(_piece(recordings, n_samples, rng))
-        gain = (loudest[i] * 10 ** (-snr_db[i] / 10) / noise.square().mean().clamp_min(1e-12)).sqrt()
-        mixed[i] += gain * noise
+        if in_babble[i]:
+            noise = babble(rng, [waveforms[(i - other) % n] for other in others], n_samples, rate)
+        else:
+            noise = noise_crop(rng, recordings, n_samples)
+        mixed[i] = torch.from_numpy(mix(waveforms[i], noise, float(snr_db[i]), rate))
     return mixed
-
-
-def _piece(recordings: Sequence[Waveform], n_samples: int, rng: np.random.Generator) -> Waveform:
-    """Cut a piece out of a noise recording, or make coloured noise where there are none."""
-    if not recordings:
-        return coloured_noise(rng, n_samples, rng.uniform(*SLOPES)).astype(np.float32)
-    recording = recordings[int(rng.integers(len(recordings)))]
-    start = int(rng.integers(max(1, len(recording) - n_samples)))
-    return np.resize(recording[start : start + n_samples], n_samples)

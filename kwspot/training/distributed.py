@@ -1,4 +1,4 @@
-"""Several processes on one run, as `torchrun` starts them; a process alone is a team of one.
+"""Several processes on one run, as `torchrun` starts them; a process alone is a group of one.
 
 Every process reads and augments the same batch and takes its share of the clips, every `size`-th from its own number
 on. The losses are weighed so that the mean of the gradients is the gradient of the whole batch: what comes out does
@@ -16,19 +16,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of a run: this one's number and how many there are."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
     def joined(self, model: nn.Module) -> nn.Module:
-        """Return what runs the model forwards and gives it the team's mean gradients backwards."""
+        """Return what runs the model forwards and gives it the group's mean gradients backwards."""
         return model if self.size == 1 else DistributedDataParallel(model)
 
     def share(self, whole: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Team:
         return len(range(self.rank, n, self.size))
 
     def sums(self, *values: float) -> list[float]:
-        """Add up each value over the team."""
+        """Add up each value over the group."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=_device_of_team())
@@ -59,16 +59,16 @@ def _device_of_team() -> str:
 
 
 @contextmanager
-def joined_team(device: torch.device) -> Iterator[Team]:
-    """Join the processes that torchrun started; a team of one without it."""
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """Join the processes that torchrun started; a group of one without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(distributed.get_rank(), size)
+        yield ProcessGroup(distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()

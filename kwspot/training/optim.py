@@ -56,12 +56,12 @@ def _between(start: float, end: float, share: float) -> float:
 def make_average(model: nn.Module, settings: TrainSettings) -> AveragedModel | None:
     """Make the average of weights and buffers that the settings ask for, if any.
 
-    With `ema_decay` an exponential moving average over steps (Polyak), with `average_epochs` the mean of the last
+    With `ema_decay` an exponential moving average over steps (Polyak), with `swa_epochs` the mean of the last
     epochs' ends (Izmailov et al., arXiv:1803.05407).
     """
     if settings.ema_decay is not None:
         return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
-    return None if settings.average_epochs is None else AveragedModel(model, use_buffers=True)
+    return None if settings.swa_epochs is None else AveragedModel(model, use_buffers=True)
 
 
 def distilled(logits: Tensor, teachers: Sequence[Tensor], loss: Tensor, settings: DistillSettings) -> Tensor:

@@ -27,15 +27,15 @@ from kwspot.models.published import PublishedModel
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.seeding import seed_for
 from kwspot.tasks import SILENCE, Task
-from kwspot.training.augment_features import Streams, among_others, augment, mix
+from kwspot.training.augment_features import Streams, augment, in_context, mix
 from kwspot.training.augment_waveforms import WaveformSplit, as_waveforms, read_noise, vary_waveforms
-from kwspot.training.distributed import Team
+from kwspot.training.distributed import ProcessGroup
 from kwspot.training.gradients import tracer
 from kwspot.training.trainer import ALONE, EpochRecord, Progress, Trainer, Vary
 
 
 @dataclass(frozen=True)
-class Listener:
+class Callbacks:
     """Hears how a run goes. Every part does nothing unless given."""
 
     note: Callable[[str], None] = lambda _: None
@@ -54,28 +54,28 @@ def run_experiment(
     resume: bool = False,
     again: bool = False,
     trace: bool = False,
-    team: Team = ALONE,
-    listener: Listener | None = None,
+    group: ProcessGroup = ALONE,
+    callbacks: Callbacks | None = None,
 ) -> runs.Run:
-    """Train an experiment with one seed and return its run; not finished if the listener stopped it.
+    """Train an experiment with one seed and return its run; not finished if the callbacks stopped it.
 
-    With `trace`, what gradients.py measures after every epoch is kept beside the history. Of a team, the process that
+    With `trace`, what gradients.py measures after every epoch is kept beside the history. Of a group, the process that
     leads writes the record; the others' copies are thrown away.
 
     A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`.
     """
-    listener = listener or Listener()
+    callbacks = callbacks or Callbacks()
     cache = open_cache(data, experiment.front_end)
-    task = resolve_task(experiment.task, cache, listener.note)
+    task = resolve_task(experiment.task, cache, callbacks.note)
     teachers = find_teachers(experiment, runs_dir, task.classes)
     deciding = {**experiment.deciding(), "classes": task.classes, "corpus": cache.meta["corpus_digest"]}
     if teachers:
         deciding["teachers"] = [run.id for run in teachers]
     folder = runs_dir / runs.run_id(experiment.name, seed, deciding)
     checkpoint = folder / runs.CHECKPOINT
-    if again and team.leads and (folder / runs.RUN).is_file():
+    if again and group.is_main and (folder / runs.RUN).is_file():
         runs.remove_run(runs.read_run(folder))
-    team.wait()
+    group.wait()
     if (folder / runs.METRICS).is_file():
         return runs.read_run(folder)
     if checkpoint.is_file() and not resume:
@@ -86,12 +86,12 @@ def run_experiment(
         _train_split(cache, task, experiment),
         select(cache, task, "validation", without=experiment.train.held_out or ()),
     )
-    words_apart = _words_apart(experiment, task, frames)
-    told = task.apart(words_apart) if words_apart else task
+    merged_words = _merged_words(experiment, task, frames)
+    told = task.apart(merged_words) if merged_words else task
     torch.manual_seed(seed_for(seed, "weights"))
-    model = build_for(experiment, task.classes, words_apart)
-    if model.scaling is not None:
-        model.scaling.fit(*band_statistics(frames))
+    model = build_for(experiment, task.classes, merged_words)
+    if model.feature_norm is not None:
+        model.feature_norm.fit(*band_statistics(frames))
     if target.type == "cuda":
         frames, validation = frames.held_by(target), validation.held_by(target)
     on_waveforms = experiment.augment is not None and experiment.augment.route == "waveform"
@@ -105,17 +105,17 @@ def run_experiment(
         device=target,
         vary=_vary(experiment, told, train, cache),
         teachers=[load_model(run, target)[0] for run in teachers],
-        team=team,
+        group=group,
     )
     if checkpoint.is_file():
         trainer.restore(read_weights(checkpoint, target))
     record = _record(experiment, seed, task, cache, model, target, folder.name)
-    record |= {"words_apart": words_apart} if words_apart else {}
-    with nullcontext(folder) if team.leads else TemporaryDirectory() as place:
+    record |= {"merged_words": merged_words} if merged_words else {}
+    with nullcontext(folder) if group.is_main else TemporaryDirectory() as place:
         kept = Path(place)
         write_json(kept / runs.RUN, record | {"teachers": [run.id for run in teachers]} if teachers else record)
         after_epoch = tracer(frames, seed, target, kept / runs.TRACE, len(trainer.history)) if trace else None
-        _train(trainer, kept, listener, after_epoch)
+        _train(trainer, kept, callbacks, after_epoch)
         return runs.read_run(kept)
 
 
@@ -136,17 +136,13 @@ def _train_split(cache: FeatureCache, task: Task, experiment: Experiment) -> Spl
     return select(cache, task, "train", experiment.train.unknown_share, experiment.train.held_out or ())
 
 
-def _words_apart(experiment: Experiment, task: Task, train: Split) -> list[str]:
+def _merged_words(experiment: Experiment, task: Task, train: Split) -> list[str]:
     """Return the words of `unknown` that training tells apart; none unless the experiment says so."""
-    if not experiment.train.words_apart:
+    if not experiment.train.merge_unknown:
         return []
-    where = f"{experiment.name}: train.words_apart"
+    where = f"{experiment.name}: train.merge_unknown"
     if not task.rejects:
         raise ConfigError(f"{where}: task '{task.name}' has no class 'unknown'; leave the setting out")
-    if experiment.train.distill or (experiment.augment and experiment.augment.neighbour_share):
-        raise ConfigError(
-            f"{where}: 'train.distill' and 'augment.neighbour_share' know 'unknown' as one class; leave it or them out"
-        )
     return sorted({clip.word for clip in train.clips} - {*task.keywords, SILENCE})
 
 
@@ -164,8 +160,10 @@ def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache)
         if sounds is not None:
             features, lengths = vary_waveforms(features.cpu(), lengths.cpu(), settings, front_end, sounds, draw)
             features, lengths, on_frames = features.to(device), lengths.to(device), rest
-        if settings.neighbour_share is not None and task.rejects:
-            features, lengths, labels = among_others(features, lengths, labels, settings, front_end, task, draw)
+        if settings.neighbours is not None and task.rejects:
+            features, lengths, labels = in_context(
+                features, lengths, labels, settings.neighbours, front_end, task, draw
+            )
         features = augment(features, lengths, on_frames, front_end, draw, frames)
         if settings.mixup is None:
             return features, lengths, labels
@@ -176,7 +174,7 @@ def _vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCache)
 
 
 def _train(
-    trainer: Trainer, folder: Path, listener: Listener, after_epoch: Callable[[nn.Module, int], None] | None
+    trainer: Trainer, folder: Path, callbacks: Callbacks, after_epoch: Callable[[nn.Module, int], None] | None
 ) -> None:
     """Train to the end or until stopped, keeping the record up to date after every epoch."""
     # The gradients of a vanilla RNN fall below 1e-38 within a clip, where the CPU computes ten times slower.
@@ -185,7 +183,7 @@ def _train(
     if after_epoch and not trainer.history and not trainer.progress.step:
         after_epoch(trainer.model, 0)
     with SummaryWriter(str(folder), purge_step=len(trainer.history) + 1) as events:
-        for record in trainer.run(listener.should_stop, listener.step):
+        for record in trainer.run(callbacks.should_stop, callbacks.step):
             if trainer.best is record:
                 _save(trainer.evaluated.state_dict(), folder / runs.BEST)
             # The weights first, then the checkpoint that counts the epoch as done: killed between the two,
@@ -196,7 +194,7 @@ def _train(
                 after_epoch(trainer.model, record.epoch)
             for name, value in _scalars(record).items():
                 events.add_scalar(name, value, record.epoch)
-            listener.epoch(record, trainer.timing[-1])
+            callbacks.epoch(record, trainer.timing[-1])
     if not trainer.finished:
         _save(trainer.state(), folder / runs.CHECKPOINT)
         return

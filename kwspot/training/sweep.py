@@ -17,7 +17,7 @@ from kwspot.experiments.registry import load_experiment, read_override
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
 from kwspot.files import digest_of
-from kwspot.training.run import Listener, run_experiment
+from kwspot.training.run import Callbacks, run_experiment
 from kwspot.training.trainer import EpochRecord
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class Trial:
 class Judge:
     """Tells the study of every epoch of a trial, and stops the trial once it has fallen behind."""
 
-    def __init__(self, heard: Listener, trial: "optuna.Trial") -> None:
-        self.heard, self.trial, self.prune = heard, trial, False
-        self.listener = replace(heard, epoch=self.epoch, should_stop=lambda: self.prune or heard.should_stop())
+    def __init__(self, given: Callbacks, trial: "optuna.Trial") -> None:
+        self.given, self.trial, self.prune = given, trial, False
+        self.callbacks = replace(given, epoch=self.epoch, should_stop=lambda: self.prune or given.should_stop())
 
     def epoch(self, record: EpochRecord, timing: dict[str, Any]) -> None:
         """Pass the epoch on and judge it."""
-        self.heard.epoch(record, timing)
+        self.given.epoch(record, timing)
         self.trial.report(record.accuracy_validation, record.epoch)
         self.prune = self.trial.should_prune()
 
@@ -98,12 +98,12 @@ def search(
     data: Path,
     runs_dir: Path,
     device: str,
-    listener: Callable[[Experiment], Listener],
+    callbacks: Callable[[Experiment], Callbacks],
     ended: Callable[[Run], object],
 ) -> list[Trial] | None:
     """Search until the study has `n_trials` that finished or were stopped early; return the finished, best first.
 
-    A study that is there already goes on, the trial that was interrupted first. None if the listener stopped it.
+    A study that is there already goes on, the trial that was interrupted first. None if the callbacks stopped it.
     """
     optuna = _optuna()
     for end in (0, -1):  # so that a misspelt key is said before anything is trained
@@ -126,9 +126,9 @@ def search(
         trial = study.ask()
         chosen = [f"{d.key}={d.suggest(trial)}" for d in dimensions]
         experiment = load_experiment(name, registry, [*overrides, *chosen])
-        judge = Judge(listener(experiment), trial)
+        judge = Judge(callbacks(experiment), trial)
         run = run_experiment(
-            experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True, listener=judge.listener
+            experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True, callbacks=judge.callbacks
         )
         trial.set_user_attr("run", run.id)
         if run.metrics is not None:

@@ -22,10 +22,10 @@ from kwspot.features.dataset import Batch, Split
 from kwspot.models.device import has_bfloat16
 from kwspot.seeding import generator_for, seed_for
 from kwspot.training.augment_features import Streams
-from kwspot.training.distributed import Team
+from kwspot.training.distributed import ProcessGroup
 from kwspot.training.optim import distilled, make_average, make_optimizer, rate_at
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 # Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
 Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Streams], Batch]
@@ -71,12 +71,12 @@ class Trainer:
         device: torch.device,
         vary: Vary | None = None,
         teachers: Sequence[nn.Module] = (),
-        team: Team = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
         self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
-        self.team, self.joined = team, team.joined(model)
+        self.group, self.joined = group, group.joined(model)
         self.mixed = bool(settings.mixed_precision) and has_bfloat16(device)
         self.optimizer = make_optimizer(model.parameters(), settings)
         self.average = make_average(model, settings)
@@ -117,7 +117,9 @@ class Trainer:
         order = torch.randperm(len(self.train_split), generator=generator_for(self.seed, "order", now.epoch))
         n_steps = self.train_split.n_batches(batch_size)
         if now.step == 0:
-            torch.manual_seed(seed_for(self.seed, "dropout", now.epoch, *([self.team.rank] if self.team.rank else [])))
+            torch.manual_seed(
+                seed_for(self.seed, "dropout", now.epoch, *([self.group.rank] if self.group.rank else []))
+            )
         self.model.train()
         started, before = time.perf_counter(), now.seconds
         for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
@@ -125,7 +127,7 @@ class Trainer:
             self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device))
             now.seconds = before + time.perf_counter() - started
             report(now, n_steps)
-            if self.team.sums(should_stop()) != [0]:  # all stop after the same step
+            if self.group.sums(should_stop()) != [0]:  # all stop after the same step
                 return True
         return False
 
@@ -142,7 +144,7 @@ class Trainer:
             features, lengths, targets = self.vary(
                 features, lengths, labels, lambda purpose: generator_for(self.seed, purpose, self.progress.epoch, step)
             )
-        n, share = len(labels), self.team.share
+        n, share = len(labels), self.group.share
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             logits = self.joined(features, lengths).float()
@@ -152,8 +154,8 @@ class Trainer:
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         if self.settings.distill is not None:
             loss = distilled(logits, said, loss, self.settings.distill)
-        n_own = self.team.count(n)
-        (loss * (n_own * self.team.size / n)).backward()
+        n_own = self.group.count(n)
+        (loss * (n_own * self.group.size / n)).backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
@@ -162,7 +164,7 @@ class Trainer:
         now = self.progress
         now.step += 1
         n_correct = int((logits.detach().argmax(1) == labels)[:n_own].sum())
-        loss_sum, n_correct_of_all = self.team.sums(loss.item() * n_own, n_correct)
+        loss_sum, n_correct_of_all = self.group.sums(loss.item() * n_own, n_correct)
         now.n_seen += n
         now.loss_sum += loss_sum
         now.n_correct += int(n_correct_of_all)
@@ -170,7 +172,7 @@ class Trainer:
 
     def _end_epoch(self) -> EpochRecord:
         now, started = self.progress, time.perf_counter()
-        if self.average is not None and now.epoch > self.settings.epochs - (self.settings.average_epochs or 0):
+        if self.average is not None and now.epoch > self.settings.epochs - (self.settings.swa_epochs or 0):
             self.average.update_parameters(self.model)
         logits = logits_of(self.evaluated, self.validation_split, self.device)
         loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)

@@ -1,4 +1,4 @@
-// The live mode of the page: microphone -> 16-bit samples -> live/hear (live.py) -> picture, list of words.
+// The live mode of the page: microphone -> 16-bit samples -> live/process (live.py) -> picture, list of words.
 // The same file is the audio worklet that hands the samples on.
 "use strict";
 
@@ -74,15 +74,15 @@ if (typeof AudioWorkletProcessor !== "undefined") {
 
   async function send(mine) {
     const block = new Blob(mine.waiting.splice(0));
-    const answer = await post("hear", {visitor: mine.visitor, at: mine.n_sent, threshold: mine.threshold}, block);
+    const answer = await post("process", {visitor: mine.visitor, at: mine.n_sent, threshold: mine.threshold}, block);
     mine.n_sent += block.size / 2;
     for (const row of answer.rows) mine.rows.push({at_s: ++mine.n_rows * mine.step_s, row});
     const oldest_s = mine.n_rows * mine.step_s - KEPT_S;
     while (mine.rows.length && mine.rows[0].at_s < oldest_s) mine.rows.shift();
     mine.events = mine.events.filter((event) => event.end_s > oldest_s);
-    mine.hearing = answer.hearing;
+    mine.pending = answer.pending;
     mark(mine, answer.events);
-    if (!mine.over) status(mine.hearing ? `“${mine.hearing.word}”` : "Listening");
+    if (!mine.over) status(mine.pending ? `“${mine.pending.word}”` : "Listening");
     mine.sending = null;
   }
 
@@ -155,9 +155,9 @@ if (typeof AudioWorkletProcessor !== "undefined") {
       for (const {at_s, row} of mine.rows) pen.lineTo(x(at_s), y(row[i]));
       pen.stroke();
     });
-    if (mine.hearing) {
-      pen.fillStyle = colour(mine, mine.hearing.word);
-      pen.fillText(mine.hearing.word, Math.min(x(mine.hearing.end_s), width - 40), top - 6);
+    if (mine.pending) {
+      pen.fillStyle = colour(mine, mine.pending.word);
+      pen.fillText(mine.pending.word, Math.min(x(mine.pending.end_s), width - 40), top - 6);
     }
     pen.strokeStyle = ink;
     pen.setLineDash([6, 4]);
@@ -169,7 +169,7 @@ if (typeof AudioWorkletProcessor !== "undefined") {
     if (session && !session.over) return;
     const context = new AudioContext(); // in the hand of the click, which Safari asks for
     const mine = {
-      context, threshold, waiting: [], n_sent: 0, rows: [], n_rows: 0, events: [], hearing: null, words: [], step_s: 1,
+      context, threshold, waiting: [], n_sent: 0, rows: [], n_rows: 0, events: [], pending: null, words: [], step_s: 1,
     };
     session = mine;
     find("words").replaceChildren();
@@ -215,7 +215,7 @@ if (typeof AudioWorkletProcessor !== "undefined") {
     } catch (error) {
       status(error.message);
     }
-    mine.hearing = null;
+    mine.pending = null;
     draw(mine);
   }
 

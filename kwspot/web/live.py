@@ -1,7 +1,7 @@
 """Live spotting for the page: a visitor's microphone -> posteriors and events, block by block, over plain HTTP.
 
     POST live/start?model=&rate=               -> {visitor, words, step_s}
-    POST live/hear?visitor=&at=&threshold=     -> {seconds, rows, hearing, events}; the body are the next samples
+    POST live/process?visitor=&at=&threshold=     -> {seconds, rows, pending, events}; the body are the next samples
                                                   (n,), 16 bits, little-endian, mono, at `rate` Hz
     POST live/stop?visitor=                    -> {events}, and the visitor is forgotten
 
@@ -30,7 +30,8 @@ from kwspot.audio.blocks import Resampler
 from kwspot.audio.reading import Waveform
 from kwspot.errors import ConfigError, KwspotError
 from kwspot.inference.detector import Event, keywords_of
-from kwspot.inference.pipeline import Ear, Spotting, detection_settings
+from kwspot.inference.pipeline import Spotting, detection_settings
+from kwspot.inference.streaming import StreamingModel
 
 MOST_VISITORS = 32  # who listen; the next is told to come back
 FORGET_S = 30.0
@@ -39,24 +40,24 @@ MOST_BYTES = 10 * RATES[1] * 2  # of a block: ten seconds
 SCRIPT = Path(__file__).with_name("live.js")
 
 
-class Listener:
+class LiveSession:
     """One visitor's sound on its way through a model."""
 
-    def __init__(self, ear: Ear, rate: int) -> None:
+    def __init__(self, streaming_model: StreamingModel, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
             raise ConfigError(f"a microphone at {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be heard")
-        self.spotting = Spotting(ear, detection_settings(ear.metadata))
-        self.words = keywords_of(ear.labels)
-        self.columns = [ear.labels.index(word) for word in self.words]
+        self.spotting = Spotting(streaming_model, detection_settings(streaming_model.metadata))
+        self.words = keywords_of(streaming_model.labels)
+        self.columns = [streaming_model.labels.index(word) for word in self.words]
         self.n_samples = 0  # received, at the microphone's rate
-        self._n_heard = 0  # at the model's
-        self._resample = Resampler(rate, ear.sample_rate)
+        self._n_resampled = 0  # at the model's
+        self._resample = Resampler(rate, streaming_model.sample_rate)
         self._lock = Lock()
 
-    def hear(self, block: Waveform, at: int, threshold: float) -> dict[str, Any]:
+    def process(self, block: Waveform, at: int, threshold: float) -> dict[str, Any]:
         """Take the samples (n,) from number `at` on: return rows of smoothed posteriors (k, n_keywords) and events.
 
-        `hearing` is the event that is not over yet. ConfigError if samples are missing or come twice.
+        `pending` is the event that is not over yet. ConfigError if samples are missing or come twice.
         """
         with self._lock:
             if at != self.n_samples:
@@ -64,13 +65,13 @@ class Listener:
             self.spotting.set_threshold(threshold)
             self.n_samples += len(block)
             samples = self._resample(block)
-            self._n_heard += len(samples)
-            events, smoothed = self.spotting.hear(samples)
-            hearing = self.spotting.under_way
+            self._n_resampled += len(samples)
+            events, smoothed = self.spotting.process(samples)
+            pending = self.spotting.pending
             return {
-                "seconds": self._n_heard / self.spotting.ear.sample_rate,
+                "seconds": self._n_resampled / self.spotting.streaming_model.sample_rate,
                 "rows": smoothed[:, self.columns].astype(float).round(3).tolist(),
-                "hearing": hearing and _as_json(hearing),
+                "pending": pending and _as_json(pending),
                 "events": [_as_json(event) for event in events],
             }
 
@@ -81,11 +82,11 @@ class Listener:
 
 
 class Live:
-    """The routes of the live mode, and who is listening. `open_ear` opens a model by its name, anew for each."""
+    """The routes of the live mode, and the sessions. `open_model` opens a model by its name, anew for each."""
 
-    def __init__(self, open_ear: Callable[[str], Ear]) -> None:
-        self.open_ear = open_ear
-        self.listeners: dict[str, Listener] = {}
+    def __init__(self, open_model: Callable[[str], StreamingModel]) -> None:
+        self.open_model = open_model
+        self.sessions: dict[str, LiveSession] = {}
         self._ends: dict[str, asyncio.TimerHandle] = {}
 
     def routes(self) -> list[Route]:
@@ -94,39 +95,39 @@ class Live:
             Route("/live/live.js", _script),
             *(
                 Route(f"/live/{name}", _told(answer), methods=["POST"])
-                for name, answer in (("start", self.start), ("hear", self.hear), ("stop", self.stop))
+                for name, answer in (("start", self.start), ("process", self.process), ("stop", self.stop))
             ),
         ]
 
     async def start(self, request: Request) -> dict[str, Any]:
-        """Begin to listen: a visitor is known by a word nobody can guess."""
-        if len(self.listeners) >= MOST_VISITORS:
+        """Start a session: a visitor is known by a word nobody can guess."""
+        if len(self.sessions) >= MOST_VISITORS:
             raise KwspotError(f"{MOST_VISITORS} visitors are listening already; try again later")
         name, rate = request.query_params["model"], int(request.query_params["rate"])
-        listener = await run_in_threadpool(lambda: Listener(self.open_ear(name), rate))
+        session = await run_in_threadpool(lambda: LiveSession(self.open_model(name), rate))
         visitor = secrets.token_urlsafe()
-        self.listeners[visitor] = listener
+        self.sessions[visitor] = session
         self._stay(visitor)
-        return {"visitor": visitor, "words": listener.words, "step_s": listener.spotting.step_s}
+        return {"visitor": visitor, "words": session.words, "step_s": session.spotting.step_s}
 
-    async def hear(self, request: Request) -> dict[str, Any]:
+    async def process(self, request: Request) -> dict[str, Any]:
         """Take the next block of a visitor."""
         query = request.query_params
-        listener = self._listener(query["visitor"])
+        session = self._session(query["visitor"])
         self._stay(query["visitor"])
         block = _samples(await _body(request))
-        return await run_in_threadpool(listener.hear, block, int(query["at"]), float(query["threshold"]))
+        return await run_in_threadpool(session.process, block, int(query["at"]), float(query["threshold"]))
 
     async def stop(self, request: Request) -> dict[str, Any]:
         """End the sound of a visitor and forget it."""
-        listener = self._listener(request.query_params["visitor"])
+        session = self._session(request.query_params["visitor"])
         self._forget(request.query_params["visitor"])
-        return await run_in_threadpool(listener.finish)
+        return await run_in_threadpool(session.finish)
 
-    def _listener(self, visitor: str) -> Listener:
-        if visitor not in self.listeners:
-            raise KwspotError("the server heard nothing for a while and stopped listening; start again")
-        return self.listeners[visitor]
+    def _session(self, visitor: str) -> LiveSession:
+        if visitor not in self.sessions:
+            raise KwspotError("no sound came for a while and the server stopped listening; start again")
+        return self.sessions[visitor]
 
     def _stay(self, visitor: str) -> None:
         if visitor in self._ends:
@@ -134,7 +135,7 @@ class Live:
         self._ends[visitor] = asyncio.get_running_loop().call_later(FORGET_S, self._forget, visitor)
 
     def _forget(self, visitor: str) -> None:
-        self.listeners.pop(visitor, None)
+        self.sessions.pop(visitor, None)
         if end := self._ends.pop(visitor, None):
             end.cancel()
 
@@ -144,8 +145,8 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     spotting = metadata.get("spotting") or {}
     if not spotting.get("curve"):
         return "Not measured: `kwspot eval RUN --false-alarms --split validation` measures it."
-    thresholds, alarms, missed = np.array(spotting["curve"], float).T
-    n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, missed)
+    thresholds, alarms, frr = np.array(spotting["curve"], float).T
+    n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, frr)
     hours = spotting.get("hours")
     least = 1 / hours if hours else 0.0  # one in all that was heard
     above, below = threshold > thresholds[-1], threshold < thresholds[0]

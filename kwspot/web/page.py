@@ -28,9 +28,9 @@ from kwspot.evaluation.comparison import choose_runs, sort_rows, table_rows
 from kwspot.experiments.runs import list_runs
 from kwspot.inference.detector import DetectionSettings
 from kwspot.inference.model_zoo import DEFAULT_LONG, bundled_models, find_model, run_models
-from kwspot.inference.pipeline import Ear, detection_settings
+from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter
-from kwspot.inference.streaming import Windows
+from kwspot.inference.streaming import SlidingWindow, StreamingModel
 from kwspot.reports import results_table
 from kwspot.reports.plots import plot_clip, plot_overlay
 
@@ -99,10 +99,10 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
             heard = read_waveform(path)  # the page plays samples: it has no access to the folder
             return (heard.sample_rate, heard.waveform), *_answer(heard, f"test clip of “{word}”", name, runs_dir)
 
-    def open_ear(name: str) -> Ear:
+    def open_model(name: str) -> StreamingModel:
         if name not in names():  # a visitor may not ask for any file
             raise MissingError(f"{name}: no such model")
-        return Windows(_spotter(name, runs_dir))
+        return SlidingWindow(_spotter(name, runs_dir))
 
     def threshold_of(name: str) -> tuple[float, str]:
         try:
@@ -171,7 +171,7 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None) -> Page:
         page.load(threshold_of, choice, [threshold, cost], show_progress="hidden", api_visibility="private")
         page.load(lambda: gradio.Dropdown(names()), None, choice, api_visibility="private")
         page.load(answer, [sound, choice], results, api_visibility="private")
-    return Page(page, Live(open_ear), kept)
+    return Page(page, Live(open_model), kept)
 
 
 def serve(page: Page, host: str, port: int, *, opened: bool, started: Callable[[str], None]) -> None:

@@ -1,6 +1,5 @@
 """Sound in blocks is the sound as a whole, whatever brings it; what is no sound is one clear line."""
 
-import io
 import os
 import subprocess
 import sys
@@ -11,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from kwspot.audio.blocks import file_blocks, long_sounds, pipe_blocks, raw_blocks, resampled
-from kwspot.audio.reading import AudioError, read_waveform, resample
+from kwspot.audio import inputs
+from kwspot.audio.blocks import file_blocks, long_sounds, pipe_blocks, resampled
+from kwspot.audio.inputs import Pipe
+from kwspot.audio.reading import STDIN, AudioError, read_waveform, resample
 from kwspot.errors import KwspotError, MissingError
 from tests.sounds import RATE, tone, write_sound
 
@@ -32,9 +33,10 @@ def as_a_whole(path):
     return resample(decoded.waveform, decoded.sample_rate, RATE)
 
 
-def piped(content, read):
-    """Give bytes through a pipe to `read(descriptor)`, slowly enough that it has to wait for them."""
+def piped(content, monkeypatch, raw_rate=None, block_s=1.0):
+    """Give bytes through standard input, slowly enough that it has to wait for them; return the sound."""
     out, into = os.pipe()
+    monkeypatch.setattr(inputs, "STANDARD_INPUT", out)
 
     def write():
         with os.fdopen(into, "wb") as pipe:
@@ -46,7 +48,7 @@ def piped(content, read):
     writer = Thread(target=write)
     writer.start()
     try:
-        return read(out)
+        return joined(pipe_blocks(Pipe(STDIN, raw_rate), RATE, block_s))
     finally:
         while os.read(out, 1 << 16):
             pass
@@ -62,24 +64,24 @@ def test_blocks_are_the_whole_file(tmp_path, rate, channels, block_s):
 
 
 @pytest.mark.parametrize("ending", HEADERS)
-def test_a_pipe_is_the_file(tmp_path, ending):
+def test_a_pipe_is_the_file(tmp_path, monkeypatch, ending):
     path = write_sound(tmp_path / f"x.{ending}", chord(44_100), 44_100)
-    heard = piped(path.read_bytes(), lambda pipe: joined(pipe_blocks(pipe, RATE)))
+    heard = piped(path.read_bytes(), monkeypatch)
     np.testing.assert_allclose(heard, as_a_whole(path), atol=1e-3)
 
 
-def test_a_header_written_before_the_length_was_known_promises_nothing(tmp_path):
+def test_a_header_written_before_the_length_was_known_promises_nothing(tmp_path, monkeypatch):
     content = bytearray(write_sound(tmp_path / "x.wav", chord(RATE)).read_bytes())
     for unknown in (0x7FFF_FFFF, 0xFFFF_FFFF):
         content[40:44] = unknown.to_bytes(4, "little")
-        heard = piped(bytes(content), lambda pipe: joined(pipe_blocks(pipe, RATE)))
+        heard = piped(bytes(content), monkeypatch)
         assert len(heard) == len(chord(RATE))
 
 
-def test_raw_samples_are_the_file(tmp_path):
+def test_raw_samples_are_the_file(tmp_path, monkeypatch):
     path = write_sound(tmp_path / "x.wav", chord(8_000), 8_000)
     raw = soundfile.read(path, dtype="int16")[0].astype("<i2").tobytes() + b"\0"  # half a sample too many
-    np.testing.assert_allclose(joined(raw_blocks(io.BytesIO(raw), 8_000, RATE, 0.1)), as_a_whole(path), atol=1e-3)
+    np.testing.assert_allclose(piped(raw, monkeypatch, 8_000, 0.1), as_a_whole(path), atol=1e-3)
 
 
 @pytest.mark.parametrize("sizes", [[48_000], [1] * 50 + [47_950], [1_600] * 30])
@@ -146,14 +148,14 @@ def test_what_is_no_sound_is_one_clear_line(tmp_path, make, message):
         ("cut off", "cut off: 26,3.. of 52,800 samples"),
     ],
 )
-def test_a_pipe_without_sound_is_one_clear_line(tmp_path, content, message):
+def test_a_pipe_without_sound_is_one_clear_line(tmp_path, monkeypatch, content, message):
     if content == "flac":
         content = write_sound(tmp_path / "x.flac", chord(RATE)).read_bytes()
     if content == "cut off":
         cut_off(tmp_path / "x.wav")
         content = (tmp_path / "x.wav").read_bytes()
     with pytest.raises(AudioError, match=message) as caught:
-        piped(content, lambda pipe: joined(pipe_blocks(pipe, RATE)))
+        piped(content, monkeypatch)
     assert str(caught.value).startswith("-: ")
     assert "\n" not in str(caught.value)
 

@@ -116,7 +116,7 @@ def test_keep_archive(tmp_path, content):
     with served(content) as web:
         download_archive(archive_of(web, content), dest, keep_archive=True)
         (dest / "yes").rename(tmp_path / "yes")
-        download_archive(archive_of(web, content), dest)  # mended from the archive that was kept
+        download_archive(archive_of(web, content), dest)  # restored from the archive that was kept
     assert len(web.asked) == 1
     assert kept(dest) == DONE | {"words.tar.gz"}
     assert (dest / ".kwspot" / "words.tar.gz").read_bytes() == content

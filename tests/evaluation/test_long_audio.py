@@ -10,7 +10,7 @@ from kwspot.errors import MissingError
 from kwspot.evaluation.long_audio import PAUSE_S, assemble
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.cache import CachedClip
-from kwspot.signal.degrade import active_level
+from kwspot.signal.level import active_level
 from tests.sounds import RATE, make_corpus, write_noise, write_sound
 
 FRONT_END = FrontEnd()

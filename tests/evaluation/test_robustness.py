@@ -21,7 +21,7 @@ from kwspot.files import write_json
 from kwspot.reports.accuracy import card_figures, run_text
 from kwspot.reports.robustness import draw, in_a_line, markdown, robustness_table, terminal
 from kwspot.reports.views import VIEWS
-from kwspot.signal.degrade import rms
+from kwspot.signal.level import rms
 from kwspot.training.run import run_experiment
 from tests.records import make_run
 from tests.sounds import RATE, make_corpus, tone, write_noise

@@ -10,7 +10,7 @@ from kwspot.export.onnx_graph import clip_graph, network_graph, state_parts, str
 from kwspot.features.log_mel import LogMel
 from kwspot.models.cost import count_parameters
 from kwspot.models.factory import CELLS, build_model
-from kwspot.models.recurrent import LikeliestWord
+from kwspot.models.recurrent import MergeClasses
 
 FRONT_END = FrontEnd(clip_ms=330.0)
 N_CLASSES = 5
@@ -21,22 +21,22 @@ VARIANTS = [
     for bidirectional in (False, True)
     for pooling, frame_stack, more in (
         ("last", 1, {}),
-        ("mean", 4, {"head_norm": True, "input_scaling": "standard"}),
+        ("mean", 4, {"head_norm": True, "feature_norm": "standard"}),
         ("max", 3, {"num_layers": 1}),
         ("attention", 2, {"attention_heads": 2}),
-        ("mean", 1, {"stem": STEM, "input_scaling": "standard"}),
-        ("last", 1, {"likeliest": LikeliestWord(at=3, n_words=4)}),
-        ("max", 1, {"likeliest": LikeliestWord(at=N_CLASSES - 1, n_words=2)}),
+        ("mean", 1, {"stem": STEM, "feature_norm": "standard"}),
+        ("last", 1, {"merge": MergeClasses(at=3, n_words=4)}),
+        ("max", 1, {"merge": MergeClasses(at=N_CLASSES - 1, n_words=2)}),
     )
 ]
 STREAMING = [variant for variant in VARIANTS if not variant["bidirectional"]]
 
 
-def model_of(likeliest=None, **settings):
+def model_of(merge=None, **settings):
     torch.manual_seed(0)
-    model = build_model(ModelSettings(hidden_size=16, **settings), FRONT_END.n_mels, N_CLASSES, likeliest).eval()
-    if model.scaling is not None:
-        model.scaling.fit(torch.randn(FRONT_END.n_mels) - 8, torch.rand(FRONT_END.n_mels) + 1)
+    model = build_model(ModelSettings(hidden_size=16, **settings), FRONT_END.n_mels, N_CLASSES, merge).eval()
+    if model.feature_norm is not None:
+        model.feature_norm.fit(torch.randn(FRONT_END.n_mels) - 8, torch.rand(FRONT_END.n_mels) + 1)
     if model.stem is not None:
         for layer in model.stem.layers:
             for statistic in (layer.norm.running_mean, layer.norm.running_var, layer.norm.weight.data):

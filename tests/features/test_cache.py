@@ -57,7 +57,7 @@ def test_what_was_written_is_read(tmp_path):
     np.testing.assert_array_equal(cache.frames, VALUES.astype(np.float16))
     assert cache.clips == CLIPS
     assert cache.meta == {
-        "schema": 1, "front_end": FRONT_END.model_dump(), "n_clips": {"train": N_ROWS}, **META
+        "schema": cache_module.SCHEMA, "front_end": FRONT_END.model_dump(), "n_clips": {"train": N_ROWS}, **META
     }  # fmt: skip
     assert {path.name for path in cache.folder.iterdir()} == {"frames.npy", "index.tsv", "meta.json"}
 

@@ -12,8 +12,8 @@ from kwspot import Spotter, Stream
 from kwspot.errors import ConfigError, MissingError
 from kwspot.export.export import write_models
 from kwspot.inference.detector import DetectionSettings
-from kwspot.inference.pipeline import Spotting, detection_settings, open_ear, posteriors_of, spot
-from kwspot.inference.streaming import Windows
+from kwspot.inference.pipeline import Spotting, detection_settings, posteriors_of, spot
+from kwspot.inference.streaming import SlidingWindow, open_model
 from kwspot.training.run import run_experiment
 from tests.sounds import RATE
 from tests.speech import spoken
@@ -48,12 +48,12 @@ def middles(events):
     return [(event.word, (event.start_s + event.end_s) / 2) for event in events]
 
 
-def in_overlapping_minutes(ear, wave):
+def in_overlapping_minutes(streaming_model, wave):
     """Spot every minute by itself, from 10 s before it to 10 s after, and keep what lies in it."""
     found = []
     for start in range(0, len(wave), MINUTE):
         first = max(0, start - OVERLAP)
-        events = spot(ear, blocks_of(wave[first : start + MINUTE + OVERLAP]), DEFAULTS)
+        events = spot(streaming_model, blocks_of(wave[first : start + MINUTE + OVERLAP]), DEFAULTS)
         heard = [(word, middle_s + first / RATE) for word, middle_s in middles(events)]
         found += [(word, at) for word, at in heard if start / RATE <= at < (start + MINUTE) / RATE]
     return found
@@ -61,7 +61,7 @@ def in_overlapping_minutes(ear, wave):
 
 def test_rows_are_the_posteriors_of_the_windows(spotter):
     wave = np.random.default_rng(0).normal(0, 0.1, round(3.3 * RATE)).astype(np.float32)
-    windows = Windows(spotter)
+    windows = SlidingWindow(spotter)
     rows = windows.feed(wave)
     padded = np.concatenate([np.zeros(windows.clip_length, np.float32), wave])
     ends = range(windows.step_length, len(wave) + 1, windows.step_length)
@@ -73,7 +73,7 @@ def test_rows_are_the_posteriors_of_the_windows(spotter):
 @given(sizes=st.lists(st.integers(0, 9_000), max_size=6))
 def test_rows_do_not_depend_on_the_blocks(sizes):
     wave = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
-    windows = Windows(Spotter.load(threads=1), step_ms=100)
+    windows = SlidingWindow(Spotter.load(threads=1), step_ms=100)
     blocks = np.split(wave, np.cumsum(sizes))
     whole = windows.feed(wave)
     windows.reset()
@@ -82,7 +82,7 @@ def test_rows_do_not_depend_on_the_blocks(sizes):
 
 def test_spoken_words_are_found_where_they_are(spotter):
     wave, said = spoken(6)
-    events = list(spot(Windows(spotter), blocks_of(wave), DEFAULTS))
+    events = list(spot(SlidingWindow(spotter), blocks_of(wave), DEFAULTS))
     assert [event.word for event in events] == [word for word, _, _ in said]
     for event, (_, start_s, end_s) in zip(events, said, strict=True):
         assert (event.start_s + event.end_s) / 2 == pytest.approx((start_s + end_s) / 2, abs=0.15)
@@ -91,14 +91,14 @@ def test_spoken_words_are_found_where_they_are(spotter):
 @pytest.mark.parametrize("size", [100, 1_600, 7_777])
 def test_events_do_not_depend_on_the_blocks(spotter, size):
     wave, _ = spoken(2)
-    whole = list(spot(Windows(spotter), [wave], DEFAULTS))
-    assert middles(spot(Windows(spotter), blocks_of(wave, size), DEFAULTS)) == middles(whole)
+    whole = list(spot(SlidingWindow(spotter), [wave], DEFAULTS))
+    assert middles(spot(SlidingWindow(spotter), blocks_of(wave, size), DEFAULTS)) == middles(whole)
 
 
 def test_a_word_at_the_very_end_is_found(spotter):
     wave, said = spoken(1, gap_s=0)
     wave = wave[: round(said[0][2] * RATE)]
-    (event,) = spot(Windows(spotter), [wave], DEFAULTS)
+    (event,) = spot(SlidingWindow(spotter), [wave], DEFAULTS)
     assert event.word == said[0][0]
     assert event.end_s <= len(wave) / RATE
 
@@ -108,8 +108,11 @@ def test_five_minutes_are_their_overlapping_minutes(spotter):
     sentence, _ = spoken(12)
     pause = np.random.default_rng(1).normal(0, 1e-3, 170 * RATE // 10).astype(np.float32)
     wave = np.concatenate([sentence, pause] * 11)[: 5 * MINUTE]
-    ear = Windows(spotter, step_ms=80)
-    whole, parts = middles(spot(ear, blocks_of(wave), DEFAULTS)), in_overlapping_minutes(ear, wave)
+    streaming_model = SlidingWindow(spotter, step_ms=80)
+    whole, parts = (
+        middles(spot(streaming_model, blocks_of(wave), DEFAULTS)),
+        in_overlapping_minutes(streaming_model, wave),
+    )
     assert len(whole) > 50
     assert [word for word, _ in whole] == [word for word, _ in parts]
     assert [at for _, at in whole] == pytest.approx([at for _, at in parts], abs=0.081)
@@ -134,8 +137,11 @@ def test_a_streams_state_does_not_drift(run):
 def test_ten_minutes_of_a_stream_are_its_overlapping_minutes():
     sentence, said = spoken(60)
     wave = np.concatenate([sentence] * 6)[: 10 * MINUTE]
-    ear = Stream(REAL_STREAM)
-    whole, parts = middles(spot(ear, blocks_of(wave), DEFAULTS)), in_overlapping_minutes(ear, wave)
+    streaming_model = Stream(REAL_STREAM)
+    whole, parts = (
+        middles(spot(streaming_model, blocks_of(wave), DEFAULTS)),
+        in_overlapping_minutes(streaming_model, wave),
+    )
     assert len(whole) > 4 * len(said)
     assert [word for word, _ in whole] == [word for word, _ in parts]
     assert [at for _, at in whole] == pytest.approx([at for _, at in parts], abs=0.041)
@@ -143,12 +149,12 @@ def test_ten_minutes_of_a_stream_are_its_overlapping_minutes():
 
 def test_one_ear_hears_several_sounds_one_after_the_other(spotter):
     wave, _ = spoken(2)
-    ear = Windows(spotter)
-    first = list(spot(ear, [wave], DEFAULTS))
-    assert list(spot(ear, [wave], DEFAULTS)) == first
-    spotting = Spotting(ear, DEFAULTS)
-    events, rows = spotting.hear(wave)
-    assert rows.shape == (len(wave) // ear.step_length, len(ear.labels))
+    streaming_model = SlidingWindow(spotter)
+    first = list(spot(streaming_model, [wave], DEFAULTS))
+    assert list(spot(streaming_model, [wave], DEFAULTS)) == first
+    spotting = Spotting(streaming_model, DEFAULTS)
+    events, rows = spotting.process(wave)
+    assert rows.shape == (len(wave) // streaming_model.step_length, len(streaming_model.labels))
     assert events + spotting.finish() == first
 
 
@@ -163,9 +169,9 @@ def test_settings_come_from_the_model_and_give_way_to_options():
 
 def test_models_that_hear_long_sound(run, tmp_path):
     runs = run.path.parent
-    assert isinstance(open_ear(None, tmp_path), Windows)
-    assert isinstance(open_ear("lstm", runs), Windows)
-    assert isinstance(open_ear("lstm", runs, streaming=True), Stream)
-    assert isinstance(open_ear(str(run.path / "model.stream.onnx"), runs), Stream)
+    assert isinstance(open_model(None, tmp_path), SlidingWindow)
+    assert isinstance(open_model("lstm", runs), SlidingWindow)
+    assert isinstance(open_model("lstm", runs, streaming=True), Stream)
+    assert isinstance(open_model(str(run.path / "model.stream.onnx"), runs), Stream)
     with pytest.raises(MissingError, match="no stream of this model; 'kwspot export RUN --stream' writes one"):
-        open_ear(None, runs, streaming=True)
+        open_model(None, runs, streaming=True)

@@ -236,7 +236,7 @@ def test_mhatt_rnn_equals_hand_count():
 @pytest.mark.parametrize("published", ["bc_resnet_1", "mhatt_rnn"])
 def test_published_models_look_at_real_frames_only(published):
     torch.manual_seed(0)
-    model = build_model(ModelSettings(published=published, input_scaling="standard"), 40, N_CLASSES).eval()
+    model = build_model(ModelSettings(published=published, feature_norm="standard"), 40, N_CLASSES).eval()
     features, lengths = torch.randn(2, 98, 40), torch.tensor([98, 60])
     expected = model(features, lengths)
     features[1, 60:] = 1e3

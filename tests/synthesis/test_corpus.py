@@ -241,7 +241,7 @@ def test_speakers_vary_as_far_as_their_engine_can_be_bent():
     for engine, info in ENGINES.items():
         speakers = cast(engine, 40, seed=1)
         assert {speaker.accent for speaker in speakers} <= set(info.accents)
-        for what in ("tract", "pitch", "pace"):
+        for what in ("vtlp", "pitch", "tempo"):
             low, high = getattr(info, what)
             drawn = np.array([getattr(speaker, what) for speaker in speakers])
             assert drawn.min() < low * (high / low) ** 0.2 < low * (high / low) ** 0.8 < drawn.max()

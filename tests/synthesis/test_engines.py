@@ -69,7 +69,7 @@ def test_pitch_and_pace_are_ratios(name):
 
     with Engine(name) as engine:
         assert f0_hz(*say(pitch=1.3)) / f0_hz(*say(pitch=0.8)) == pytest.approx(1.3 / 0.8, rel=0.25)
-        assert heard_s(*say(pace=0.7)) / heard_s(*say(pace=1.1)) == pytest.approx(1.1 / 0.7, rel=0.35)
+        assert heard_s(*say(tempo=0.7)) / heard_s(*say(tempo=1.1)) == pytest.approx(1.1 / 0.7, rel=0.35)
 
 
 @EACH_ENGINE
@@ -82,7 +82,7 @@ def test_speaks_a_word_it_was_not_made_for(name):
 @EACH_ENGINE
 def test_a_process_that_dies_is_named_with_its_last_words(name):
     with Engine(name) as engine, pytest.raises(KwspotError, match=rf"'{name}' stopped at 'yes': \w+"):
-        engine.speak(Utterance("yes", accent="marsian", pace="fast"))
+        engine.speak(Utterance("yes", accent="marsian", tempo="fast"))
 
 
 def test_no_engine_is_loaded_into_this_process():

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from kwspot.experiments.settings import AugmentSettings, FrontEnd
+from kwspot.experiments.settings import AugmentSettings, FrontEnd, NeighbourSettings
 from kwspot.features.log_mel import log_mel_frames, mel_bands
 from kwspot.seeding import generator_for
+from kwspot.signal.level import active_level
 from kwspot.tasks import SILENCE, UNKNOWN, Task
-from kwspot.training.augment_features import add_noise, among_others, augment, band_centres, mask, mix, warp
-from tests.sounds import tone
+from kwspot.training.augment_features import active_power, add_noise, augment, band_centres, in_context, mask, mix, warp
+from tests.sounds import RATE, tone
 
 FRONT_END = FrontEnd()
 N, FRAMES, MELS = 64, FRONT_END.max_frames, FRONT_END.n_mels
@@ -65,8 +66,8 @@ def test_speed_stretches_about_the_middle():
 
 def test_tract_moves_a_tone_to_the_band_of_the_scaled_frequency():
     features = torch.from_numpy(log_mel_frames([tone(1000)] * N, FRONT_END))
-    settings = AugmentSettings(tract=0.2)
-    factors = 1 + (2 * torch.rand(N, generator=generator_for(1, "tract")) - 1) * 0.2
+    settings = AugmentSettings(vtlp=0.2)
+    factors = 1 + (2 * torch.rand(N, generator=generator_for(1, "vtlp")) - 1) * 0.2
     bent = warp(features, lengths(), settings, FRONT_END, streams())
     centres = band_centres(FRONT_END)
     for clip, factor in zip(bent, factors, strict=True):
@@ -84,7 +85,7 @@ def test_band_centres_are_those_of_the_filterbank():
 def test_what_lies_behind_a_clip_stays_and_never_comes_in():
     features, short = clips(), lengths(frames=60)
     features[:, 60:] = math.log(1e-6)
-    settings = AugmentSettings(shift_ms=100, speed=0.15, tract=0.1)
+    settings = AugmentSettings(shift_ms=100, speed=0.15, vtlp=0.1)
     warped = warp(features, short, settings, FRONT_END, streams())
     assert torch.allclose(warped[:, 60:], features[:, 60:], atol=1e-4)
     assert warped[:, :60].min() > -13  # nothing of the padding at -13.8
@@ -106,8 +107,23 @@ def test_noise_has_the_snr_that_was_drawn(snr_db):
     noisy = add_noise(features, settings, FRONT_END, streams())
     added = noisy.exp().double() - features.exp().double()
     assert (added > -1e-6).all()  # power only adds
-    measured = 10 * torch.log10(features.exp().mean(2).amax(1) / added.mean((1, 2)))
+    level = active_power(features.exp().mean(2), FRONT_END.hop_ms)
+    measured = 10 * torch.log10(level / added.mean((1, 2)))
     assert (measured - snr_db).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.15, 0.5])
+def test_the_level_of_frames_is_that_of_the_waveform(pause_s):
+    """Steps of loudness, a pause that counts as speech if it is short, and silence around them."""
+    quiet = 1e-4 * np.random.default_rng(0).normal(size=RATE).astype(np.float32)
+    sound = np.concatenate([tone(700, 0.15, volume=0.2), np.zeros(round(pause_s * RATE)), tone(1_500, 0.2, volume=0.5)])
+    waveform = quiet.copy()
+    waveform[2_000 : 2_000 + len(sound)] += sound.astype(np.float32)
+    power = torch.from_numpy(np.exp(log_mel_frames([waveform], FrontEnd())[0]).mean(1))[None]
+    of_frames = 10 * torch.log10(active_power(power, 10.0) / power.amax(1)).item()
+    loudest = np.convolve(waveform.astype(float) ** 2, np.ones(480) / 480, "valid").max()
+    of_waveform = 20 * np.log10(active_level(waveform, RATE)) - 10 * np.log10(loudest)
+    assert of_frames == pytest.approx(of_waveform, abs=1.0)
 
 
 def test_a_share_of_the_clips_gets_noise():
@@ -119,7 +135,7 @@ def test_a_share_of_the_clips_gets_noise():
 
 def test_masks_cover_no_more_than_asked_with_the_mean():
     features = clips()
-    settings = AugmentSettings(time_masks=2, time_mask_ms=200, band_masks=1, band_mask_width=5)
+    settings = AugmentSettings(time_masks=2, time_mask_ms=200, freq_masks=1, freq_mask_width=5)
     covered = mask(features, lengths(), settings, FRONT_END, streams()) != features
     frames, bands = covered.all(2).sum(1), covered.all(1).sum(1)
     assert frames.max() <= 2 * 20
@@ -166,7 +182,7 @@ def test_each_purpose_draws_from_its_own_stream():
 
 def test_shape_and_finiteness_with_everything_on():
     settings = AugmentSettings(
-        shift_ms=100, speed=0.15, tract=0.1, gain_db=6, noise_share=0.8, time_masks=2, band_masks=2
+        shift_ms=100, speed=0.15, vtlp=0.1, gain_db=6, noise_share=0.8, time_masks=2, freq_masks=2
     )
     for n_frames in (1, 21, FRAMES):
         features = clips()[:, :n_frames]
@@ -195,8 +211,8 @@ def among(labels, share=1.0, seed=1):
     """Clips that are all one value, their number, put among others."""
     n = len(labels)
     features = torch.arange(n, dtype=torch.float)[:, None, None].expand(n, FRAMES, MELS).contiguous()
-    settings = AugmentSettings(neighbour_share=share)
-    return features, *among_others(features, lengths(n), torch.tensor(labels), settings, FRONT_END, TASK, streams(seed))
+    settings = NeighbourSettings(share=share)
+    return features, *in_context(features, lengths(n), torch.tensor(labels), settings, FRONT_END, TASK, streams(seed))
 
 
 def test_a_keyword_among_others_stays_whole_or_is_none_any_more():

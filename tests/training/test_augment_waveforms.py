@@ -11,6 +11,7 @@ from kwspot.features.dataset import resolve_task, select
 from kwspot.features.extract import featurize
 from kwspot.features.log_mel import log_mel_frames
 from kwspot.seeding import generator_for
+from kwspot.signal.level import active_level
 from kwspot.training.augment_features import augment
 from kwspot.training.augment_waveforms import add_noise, as_waveforms, play, read_noise, vary_waveforms
 from kwspot.training.run import run_experiment
@@ -60,7 +61,7 @@ def test_both_routes_move_a_clip_alike():
 
 
 def test_speed_is_a_tapes():
-    """Pace and pitch change together, about the middle."""
+    """Tempo and pitch change together, about the middle."""
     waveforms, lengths = batch(burst(0.25) + burst(0.75))
     played = play(waveforms, lengths, AugmentSettings(speed=0.15), FRONT_END, draw)
     speeds = 1 + (2 * torch.rand(N, generator=draw("speed")) - 1) * 0.15
@@ -79,8 +80,8 @@ def test_noise_has_the_snr_that_was_asked_for(recordings):
     sounds = torch.from_numpy(np.stack([burst(0.2 + 0.02 * i, 500) for i in range(N)]))
     settings = AugmentSettings(noise_share=1.0, snr_db=[10.0, 10.0])
     added = add_noise(sounds, settings, FRONT_END, recordings, draw("noise")) - sounds
-    loudest = sounds.square().unfold(1, 480, 160).mean(2).amax(1)
-    snr_db = 10 * torch.log10(loudest / added.square().mean(1))
+    levels = torch.tensor([active_level(sound.numpy(), RATE) for sound in sounds])
+    snr_db = 20 * torch.log10(levels / added.square().mean(1).sqrt())
     assert (snr_db - 10).abs().max() < 0.1
     pitches = torch.fft.rfft(added).abs().argmax(1)
     babble = (pitches - 500).abs() < 20
@@ -117,7 +118,7 @@ def test_training_on_waveforms_is_repeatable_and_another_run(corpus, tmp_path):
     settings = ["task=folder", "train.epochs=1", "model.hidden_size=8", "augment.shift_ms=50", "augment.noise_share=1"]
     runs = []
     for place, more in (("a", ["augment.route=waveform"]), ("b", ["augment.route=waveform"]), ("c", [])):
-        experiment = load_experiment("lstm_mended", None, [*settings, *more])
+        experiment = load_experiment("lstm_fixed", None, [*settings, *more])
         featurize(corpus, experiment.front_end)
         runs.append(run_experiment(experiment, seed=1, data=corpus, runs_dir=tmp_path / place, device="cpu"))
     assert runs[0].history == runs[1].history

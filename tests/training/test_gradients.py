@@ -7,7 +7,7 @@ from kwspot.experiments import runs
 from kwspot.experiments.settings import ModelSettings
 from kwspot.models.factory import build_model
 from kwspot.training.gradients import trace
-from kwspot.training.run import Listener, run_experiment
+from kwspot.training.run import Callbacks, run_experiment
 from tests.toy import FRONT_END, make_cache, toy_experiment
 
 N_FRAMES, N_CLIPS = 30, 5
@@ -75,8 +75,8 @@ def test_a_run_with_a_trace_is_the_run_without(tmp_path):
     assert {len(line["gradient"]) for line in lines} == {FRONT_END.max_frames}
 
     taken = []
-    stopping = Listener(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
-    run("parts", trace=True, listener=stopping)
+    stopping = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
+    run("parts", trace=True, callbacks=stopping)
     parts = run("parts", trace=True, resume=True)
     assert runs.read_lines(parts.path / runs.TRACE) == lines
     assert runs.copy_record(parts, tmp_path / "kept").joinpath(runs.TRACE).is_file()

@@ -21,7 +21,7 @@ from kwspot.features.dataset import resolve_task, select
 from kwspot.models.device import has_bfloat16
 from kwspot.models.loading import load_model
 from kwspot.tasks import KEYWORDS_10
-from kwspot.training.run import Listener, band_statistics, run_experiment
+from kwspot.training.run import Callbacks, band_statistics, run_experiment
 from kwspot.training.trainer import Trainer
 from tests.toy import make_cache, toy_experiment
 
@@ -51,7 +51,7 @@ def same_weights(one, other):
 @pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"])
 def test_overfits_one_batch(data, tmp_path, cell):
     settings = f"""
-        model.cell={cell} model.dropout=0 model.input_scaling=standard
+        model.cell={cell} model.dropout=0 model.feature_norm=standard
         train.epochs=60 train.patience=60 train.learning_rate=1e-2 train.batch_size=64
     """.split()
     run = train(data, tmp_path, *settings)
@@ -62,8 +62,8 @@ def test_overfits_one_batch(data, tmp_path, cell):
 def test_vanished_gradients_are_flushed_to_zero(data, tmp_path):
     """Numbers below 1e-38 slow the CPU tenfold, and an unscaled RNN makes them in every step."""
     smallest = []
-    listener = Listener(step=lambda *_: smallest.append((torch.tensor(1e-30) * 1e-10).item()))
-    train(data, tmp_path, "train.epochs=1", listener=listener)
+    callbacks = Callbacks(step=lambda *_: smallest.append((torch.tensor(1e-30) * 1e-10).item()))
+    train(data, tmp_path, "train.epochs=1", callbacks=callbacks)
     assert set(smallest) == {0.0}
 
 
@@ -191,7 +191,7 @@ def test_finished_run_is_not_trained_again_without_again(data, tmp_path):
 
 
 RECIPE = """
-    augment.shift_ms=20 augment.speed=0.1 augment.noise_share=0.5 augment.time_masks=1 augment.band_masks=1
+    augment.shift_ms=20 augment.speed=0.1 augment.noise_share=0.5 augment.time_masks=1 augment.freq_masks=1
     augment.mixup=0.4 train.optimizer=adamw train.schedule=one_cycle train.ema_decay=0.9 train.label_smoothing=0.1
     train.weight_decay=0.01 train.patience=null model.pooling=attention train.epochs=3
 """.split()  # noqa: SIM905
@@ -202,8 +202,8 @@ def test_a_recipe_stopped_and_resumed_is_bit_identical(data, tmp_path, n_steps):
     """Augmentation, schedule and the average of the weights go on where they were."""
     whole = train(data, tmp_path / "whole", *RECIPE)
     taken = []
-    listener = Listener(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == n_steps)
-    train(data, tmp_path / "parts", *RECIPE, listener=listener)
+    callbacks = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == n_steps)
+    train(data, tmp_path / "parts", *RECIPE, callbacks=callbacks)
     parts = train(data, tmp_path / "parts", *RECIPE, resume=True)
     assert parts.history == whole.history
     assert same_weights(weights(parts), weights(whole))
@@ -220,7 +220,7 @@ def test_average_of_the_weights_is_what_is_evaluated_and_kept(data, tmp_path):
 
 
 def test_mean_of_the_last_epochs_is_what_is_evaluated_from_then_on(data, tmp_path):
-    settings = ["train.epochs=4", "train.average_epochs=2", "train.patience=null"]
+    settings = ["train.epochs=4", "train.swa_epochs=2", "train.patience=null"]
     plain = [train(data, tmp_path / "plain", f"train.epochs={n}", "train.patience=null", name="lstm") for n in (3, 4)]
     ends = [weights(run, runs.CHECKPOINT)["model"] for run in plain]
     run = train(data, tmp_path, *settings, name="lstm")
@@ -239,7 +239,7 @@ def test_mixed_precision_rounds_products_and_keeps_weights_whole(data, tmp_path,
     if cell == "lstm" and not has_bfloat16(torch.device("cpu")):
         pytest.skip("torch imitates bfloat16 on this CPU for every cell but the LSTM")
     monkeypatch.setattr("kwspot.training.trainer.has_bfloat16", lambda _: True)
-    settings = [f"model.cell={cell}", "train.epochs=1", "model.dropout=0", "model.input_scaling=standard"]
+    settings = [f"model.cell={cell}", "train.epochs=1", "model.dropout=0", "model.feature_norm=standard"]
     exact = train(data, tmp_path, *settings)
     mixed = train(data, tmp_path, *settings, "train.mixed_precision=true")
     assert {value.dtype for value in weights(mixed).values() if value.is_floating_point()} == {torch.float32}
@@ -256,7 +256,7 @@ def test_mixed_precision_is_left_alone_where_the_device_has_none(data, tmp_path,
 
 def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
     """All the weight is on the teachers, none on the labels."""
-    longer = ["train.epochs=30", "train.patience=null", "train.learning_rate=1e-2", "model.input_scaling=standard"]
+    longer = ["train.epochs=30", "train.patience=null", "train.learning_rate=1e-2", "model.feature_norm=standard"]
     teacher = train(data, tmp_path, *longer, name="lstm")
     taught = ["train.distill.teachers=[lstm]", "train.distill.weight=1"]
     student = train(data, tmp_path, *longer, *taught, "model.cell=gru", name="rnn")
@@ -287,8 +287,8 @@ def test_distillation_stopped_and_resumed_is_bit_identical(data, tmp_path):
         train(data, tmp_path / place, "train.epochs=2", name="lstm")
     whole = train(data, tmp_path / "whole", *teach)
     taken = []
-    listener = Listener(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
-    train(data, tmp_path / "parts", *teach, listener=listener)
+    callbacks = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
+    train(data, tmp_path / "parts", *teach, callbacks=callbacks)
     parts = train(data, tmp_path / "parts", *teach, resume=True)
     assert parts.history == whole.history
     assert same_weights(weights(parts), weights(whole))
@@ -302,21 +302,21 @@ def twelve(tmp_path_factory):
     return folder
 
 
-APART = ["task=kws12", "train.words_apart=true", "train.unknown_share=0.2", "model.input_scaling=standard"]
+APART = ["task=kws12", "train.merge_unknown=true", "train.unknown_share=0.2", "model.feature_norm=standard"]
 
 
 @pytest.mark.parametrize("more", [[], ["augment.mixup=0.2"], ["model.published=bc_resnet_1"]])
 def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, tmp_path, more):
     run = train(twelve, tmp_path, *APART, *more, "train.epochs=2")
-    assert run.record["words_apart"] == ["bed", "cat"]
+    assert run.record["merged_words"] == ["bed", "cat"]
     assert len(run.record["classes"]) == 12
     model, _ = load_model(run, torch.device("cpu"))
     features, lengths = torch.randn(5, 21, 40), torch.full((5,), 21)
     with torch.no_grad():
         one = model(features, lengths)
-        likeliest, model.likeliest = model.likeliest, None
+        merge, model.merge = model.merge, None
         apart = model(features, lengths)
-    assert (likeliest.at, apart.shape[1], one.shape[1]) == (10, 13, 12)
+    assert (merge.at, apart.shape[1], one.shape[1]) == (10, 13, 12)
     torch.testing.assert_close(one[:, :10], apart[:, :10])
     torch.testing.assert_close(one[:, 10], apart[:, 10:12].max(1).values)
     torch.testing.assert_close(one[:, 11], apart[:, 12])
@@ -333,7 +333,7 @@ def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     ("wrong", "said"),
     [
         ("task=[left, right]", "has no class 'unknown'"),
-        ("augment.neighbour_share=0.5", "know 'unknown' as one class"),
+        ("augment.neighbours.share=0.5", "know 'unknown' as one class"),
         ("train.distill.teachers=[rnn]", "know 'unknown' as one class"),
     ],
 )
@@ -388,8 +388,8 @@ def test_stopped_after_any_step_and_resumed_is_bit_identical(data, tmp_path, n_s
         nonlocal done
         done += 1
 
-    listener = Listener(step=step, should_stop=lambda: done >= n_steps)
-    stopped = train(data, tmp_path / "parts", "train.epochs=3", name="lstm", listener=listener)
+    callbacks = Callbacks(step=step, should_stop=lambda: done >= n_steps)
+    stopped = train(data, tmp_path / "parts", "train.epochs=3", name="lstm", callbacks=callbacks)
     assert stopped.metrics is None
     with pytest.raises(ConfigError, match="go on with --resume"):
         train(data, tmp_path / "parts", "train.epochs=3", name="lstm")
@@ -406,7 +406,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[3])
-from tests.training.test_run import Listener, train
+from tests.training.test_run import Callbacks, train
 pause = int(sys.argv[4])
 n_steps = 0
 def step(now, total):
@@ -416,7 +416,7 @@ def step(now, total):
         print("here", flush=True)
     if pause and n_steps in (pause, pause + 6):  # the second line never comes: killed here at the latest
         sys.stdin.readline()
-options = {"name": "lstm", "resume": True, "listener": Listener(step=step)}
+options = {"name": "lstm", "resume": True, "callbacks": Callbacks(step=step)}
 train(Path(sys.argv[1]), Path(sys.argv[2]), "train.epochs=16", "train.patience=16", **options)
 """
 

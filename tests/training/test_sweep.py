@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.errors import ConfigError
 from kwspot.experiments import runs
-from kwspot.training.run import Listener
+from kwspot.training.run import Callbacks
 from kwspot.training.sweep import Dimension, read_dimension, search
 from tests.toy import SETTINGS, make_cache
 
@@ -25,10 +25,11 @@ RATE = Dimension("train.learning_rate", (1e-5, 1e-2), True)
 WIDTH = Dimension("model.hidden_size", (4, 8), False)
 
 
-def run_search(data, n_trials, *, epochs=2, listener=None, ended=lambda _: None):
+def run_search(data, n_trials, *, epochs=2, callbacks=None, ended=lambda _: None):
     return search(
         "lstm", [RATE, WIDTH], n_trials, registry=None, overrides=[*SETTINGS, f"train.epochs={epochs}"], seed=1,
-        data=data, runs_dir=data.parent / "runs", device="cpu", listener=lambda _: listener or Listener(), ended=ended,
+        data=data, runs_dir=data.parent / "runs", device="cpu",
+        callbacks=lambda _: callbacks or Callbacks(), ended=ended,
     )  # fmt: skip
 
 
@@ -68,13 +69,13 @@ def test_trials_are_runs_and_the_best_comes_first(data):
         assert 1e-5 <= record.record["settings"]["train"]["learning_rate"] <= 1e-2
     assert {run.id for run in ended} == set(records)
     assert len(run_search(data, 5)) == 5  # two more
-    assert run_search(data, 5, listener=Listener(should_stop=lambda: True))  # nothing left to stop
+    assert run_search(data, 5, callbacks=Callbacks(should_stop=lambda: True))  # nothing left to stop
 
 
 def test_a_stopped_search_goes_on_with_the_trial_it_was_at(data):
     steps = []
-    stopping = Listener(step=lambda *_: steps.append(1), should_stop=lambda: len(steps) == 15)  # in its second trial
-    assert run_search(data, 3, listener=stopping) is None
+    stopping = Callbacks(step=lambda *_: steps.append(1), should_stop=lambda: len(steps) == 15)  # in its second trial
+    assert run_search(data, 3, callbacks=stopping) is None
     before = {run.id: run.state for run in runs.list_runs(data.parent / "runs")}
     found = run_search(data, 3)
     after = {run.id: run.state for run in runs.list_runs(data.parent / "runs")}
@@ -89,9 +90,9 @@ def test_what_falls_behind_is_stopped_early(data):
     learns = Dimension("train.learning_rate", (1e-2, 2e-2), True)
     options = {
         "registry": None, "seed": 1, "data": data, "runs_dir": data.parent / "runs", "device": "cpu",
-        "listener": lambda _: Listener(), "ended": lambda _: None,
+        "callbacks": lambda _: Callbacks(), "ended": lambda _: None,
     }  # fmt: skip
-    settings = [*SETTINGS, "train.epochs=6", "train.patience=null", "model.input_scaling=standard"]
+    settings = [*SETTINGS, "train.epochs=6", "train.patience=null", "model.feature_norm=standard"]
     assert len(search("lstm", [learns], 4, overrides=settings, **options)) == 4
     idles = Dimension("train.learning_rate", (1e-7, 1e-7 * 1.01), True)
     journal = next((data.parent / "runs" / "sweeps").iterdir())

@@ -15,7 +15,7 @@ from kwspot.audio.reading import read_waveform, resample
 from kwspot.corpus.layout import TEST, read_corpus
 from kwspot.errors import ConfigError
 from kwspot.inference.pipeline import detection_settings, spot
-from kwspot.inference.streaming import Windows
+from kwspot.inference.streaming import SlidingWindow
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
 from kwspot.tasks import SILENCE
 from tests.browsers import CHROMIUM, chromium, served, visit
@@ -49,9 +49,9 @@ class Visit:
     requested: list
 
 
-def settings_for(ear):
+def settings_for(streaming_model):
     """The settings of the first visitor: what was measured for the model, but for a threshold for quiet minutes."""
-    return replace(detection_settings(ear.metadata), threshold=THRESHOLD)
+    return replace(detection_settings(streaming_model.metadata), threshold=THRESHOLD)
 
 
 def real_clips():
@@ -62,18 +62,20 @@ def real_clips():
     return [(clip.word, read_waveform(corpus.folder / clip.name).waveform[:RATE]) for clip in picked]
 
 
-def heard_once(ear, word, waveform):
+def heard_once(streaming_model, word, waveform):
     """Say whether a word in a quiet second is one event, wherever the windows of the model, 40 ms apart, fall."""
-    sounds = [np.pad(waveform, (RATE + shift, RATE)) for shift in range(0, ear.step_length, 80)]
+    sounds = [np.pad(waveform, (RATE + shift, RATE)) for shift in range(0, streaming_model.step_length, 80)]
     noise = np.random.default_rng(0).normal(0, 1e-3, 4 * RATE).astype(np.float32)
-    settings = settings_for(ear)
-    return all([e.word for e in spot(ear, [sound + noise[: len(sound)]], settings)] == [word] for sound in sounds)
+    settings = settings_for(streaming_model)
+    return all(
+        [e.word for e in spot(streaming_model, [sound + noise[: len(sound)]], settings)] == [word] for sound in sounds
+    )
 
 
 def spoken_clips():
     """28 words by synthesisers that the bundled model knows as clips, and hears once without a browser."""
     spotter, clips = Spotter.load(threads=1), []
-    ear = Windows(spotter)
+    streaming_model = SlidingWindow(spotter)
     for name in (name for name in ENGINES if name in installed()):
         with Engine(name) as engine:
             for accent in dict.fromkeys(ENGINES[name].accents[:2]):
@@ -81,7 +83,11 @@ def spoken_clips():
                     waveform, rate = engine.speak(Utterance(word, accent))
                     waveform = resample(np.asarray(waveform, np.float32), rate, RATE)[:RATE]
                     prediction = spotter.predict(waveform)
-                    if prediction.word == word and prediction.posterior > 0.9 and heard_once(ear, word, waveform):
+                    if (
+                        prediction.word == word
+                        and prediction.posterior > 0.9
+                        and heard_once(streaming_model, word, waveform)
+                    ):
                         clips.append((word, waveform))
     assert len({word for word, _ in clips}) >= 5, "the bundled model knows too few of the synthesised words"
     return random.Random(0).sample(clips * N_WORDS, N_WORDS)
@@ -224,8 +230,8 @@ def test_the_words_of_a_minute_are_found_once_and_in_time(visits, minutes):
 @BROWSER
 def test_the_browser_hears_what_the_library_hears(visits, minutes):
     (visit, _), ((waveform, _), _) = visits, minutes
-    ear = Windows(Spotter.load(threads=1))
-    spotted = list(spot(ear, [waveform], settings_for(ear)))
+    streaming_model = SlidingWindow(Spotter.load(threads=1))
+    spotted = list(spot(streaming_model, [waveform], settings_for(streaming_model)))
     same = found(visit.events, [(event.word, (event.start_s + event.end_s) / 2) for event in spotted])
     assert sum(same) >= 0.9 * len(spotted) - 1
 
@@ -262,7 +268,7 @@ def test_trouble_is_one_sentence_and_start_starts_again(browser, address):
     page = visit(browser, address)
     page.get_by_role("tab", name="Live").click()
     page.evaluate("window.devices = navigator.mediaDevices; window.listens = window.devices.getUserMedia; 0")
-    mended = "window.devices.getUserMedia = window.listens; delete navigator.mediaDevices; 0"
+    repaired = "window.devices.getUserMedia = window.listens; delete navigator.mediaDevices; 0"
     for trouble, message in (
         (
             "window.devices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }; 0",
@@ -276,12 +282,12 @@ def test_trouble_is_one_sentence_and_start_starts_again(browser, address):
     ):
         page.evaluate(trouble)
         if trouble == "0":
-            page.route("**/live/hear?**", lambda route: route.abort())
+            page.route("**/live/process?**", lambda route: route.abort())
         page.get_by_role("button", name="Start", exact=True).click()
         page.get_by_role("alert").get_by_text(message, exact=True).wait_for()
-        page.evaluate(mended)
-    page.unroute("**/live/hear?**")
-    with page.expect_response("**/live/hear?**") as answer:
+        page.evaluate(repaired)
+    page.unroute("**/live/process?**")
+    with page.expect_response("**/live/process?**") as answer:
         start_live(page)
     assert answer.value.ok
     page.context.close()
@@ -293,7 +299,7 @@ def test_another_model_goes_on_listening_with_its_threshold(browser, address):
     start_live(page)
     page.get_by_text("Expected: ").wait_for()
     threshold = detection_settings(Spotter.load().metadata).threshold
-    with page.expect_response(f"**/live/hear?**threshold={threshold:g}") as answer:
+    with page.expect_response(f"**/live/process?**threshold={threshold:g}") as answer:
         page.get_by_label("Model").click()
         page.get_by_role("option", name="keywords10", exact=True).click()
     assert answer.value.ok
@@ -306,7 +312,7 @@ def test_another_model_goes_on_listening_with_its_threshold(browser, address):
 
 
 class Recorder:
-    """An ear that keeps what it is fed and hears silence."""
+    """A streaming model that keeps what it is fed and hears silence."""
 
     name, metadata, labels = "recorder", {}, ("yes", SILENCE)
     sample_rate, clip_length, step_length, span_length, lead_length = RATE, RATE, 640, RATE, 0
@@ -319,20 +325,20 @@ class Recorder:
         return np.tile(np.float32([0, 1]), (len(samples) // self.step_length, 1))
 
 
-def listener(ear, rate=RATE):
-    from kwspot.web.live import Listener
+def visitor(streaming_model, rate=RATE):
+    from kwspot.web.live import LiveSession
 
-    return Listener(ear, rate)
+    return LiveSession(streaming_model, rate)
 
 
 @pytest.mark.parametrize("rate", [8000, RATE, 44_100, 48_000])
 def test_blocks_are_resampled_without_a_seam(rate):
     sound = tone(440, seconds=3, rate=rate)
     whole, parts = Recorder(), Recorder()
-    for ear, size in ((whole, len(sound)), (parts, 3001)):
-        one = listener(ear, rate)
+    for streaming_model, size in ((whole, len(sound)), (parts, 3001)):
+        one = visitor(streaming_model, rate)
         for at in range(0, len(sound), size):
-            one.hear(sound[at : at + size], at, 0.8)
+            one.process(sound[at : at + size], at, 0.8)
     heard = np.concatenate(parts.fed)
     assert abs(len(heard) - 3 * RATE) < 0.1 * RATE
     n = min(len(heard), len(np.concatenate(whole.fed)))
@@ -340,16 +346,16 @@ def test_blocks_are_resampled_without_a_seam(rate):
 
 
 def test_lost_or_repeated_samples_are_noticed():
-    one = listener(Recorder())
-    one.hear(tone(440)[:1000], 0, 0.8)
+    one = visitor(Recorder())
+    one.process(tone(440)[:1000], 0, 0.8)
     for at in (0, 999, 2000):
         with pytest.raises(ConfigError, match="lost"):
-            one.hear(tone(440)[:1000], at, 0.8)
-    assert one.hear(tone(440)[:1000], 1000, 0.8)["seconds"] == 0.125
+            one.process(tone(440)[:1000], at, 0.8)
+    assert one.process(tone(440)[:1000], 1000, 0.8)["seconds"] == 0.125
     with pytest.raises(ConfigError, match="threshold"):
-        one.hear(tone(440)[:1000], 2000, float("nan"))
+        one.process(tone(440)[:1000], 2000, float("nan"))
     with pytest.raises(ConfigError, match="Hz"):
-        listener(Recorder(), 1000)
+        visitor(Recorder(), 1000)
 
 
 def test_an_event_is_told_while_it_is_under_way_and_once_when_it_is_over():
@@ -364,17 +370,17 @@ def test_an_event_is_told_while_it_is_under_way_and_once_when_it_is_over():
                     rows[i] = [0.95, 0.05]
             return rows
 
-    one, events, hearing = listener(Yes()), [], []
+    one, events, pending = visitor(Yes()), [], []
     block = np.zeros(4 * 640, np.float32)
     for i in range(20):
-        answer = json.loads(json.dumps(one.hear(block, i * len(block), 0.8)))
+        answer = json.loads(json.dumps(one.process(block, i * len(block), 0.8)))
         events += answer["events"]
-        hearing.append(answer["hearing"] and answer["hearing"]["word"])
+        pending.append(answer["pending"] and answer["pending"]["word"])
         assert np.shape(answer["rows"]) == (4, 1)
     assert [event["word"] for event in events] == ["yes"]
-    assert hearing[4] is None
-    assert hearing[7] == "yes"
-    assert hearing[-1] is None
+    assert pending[4] is None
+    assert pending[7] == "yes"
+    assert pending[-1] is None
 
 
 @pytest.mark.parametrize(
@@ -426,17 +432,17 @@ def test_a_visitor_is_forgotten_on_stop_and_when_nothing_comes(routes, monkeypat
     started = begin(routes)
     assert (started["words"], started["step_s"]) == (["yes"], 0.04)
     visitor = {"visitor": started["visitor"], "at": 0, "threshold": 0.5}
-    answer = routes.post("/live/hear", params=visitor, content=bytes(8000)).json()
-    assert (answer["seconds"], answer["events"], answer["hearing"]) == (0.25, [], None)
+    answer = routes.post("/live/process", params=visitor, content=bytes(8000)).json()
+    assert (answer["seconds"], answer["events"], answer["pending"]) == (0.25, [], None)
     assert routes.post("/live/stop", params=visitor).json() == {"events": []}
-    assert routes.live.listeners == {}
+    assert routes.live.sessions == {}
     visitor["visitor"] = begin(routes)["visitor"]
     for at in range(0, 16_000, 4000):
         time.sleep(0.4)  # all of them are longer than that, none is
-        assert routes.post("/live/hear", params={**visitor, "at": at}, content=bytes(8000)).is_success
+        assert routes.post("/live/process", params={**visitor, "at": at}, content=bytes(8000)).is_success
     time.sleep(2)
-    assert routes.live.listeners == {}
-    answer = routes.post("/live/hear", params=visitor, content=bytes(8000))
+    assert routes.live.sessions == {}
+    answer = routes.post("/live/process", params=visitor, content=bytes(8000))
     assert (answer.status_code, "start again" in answer.json()["error"]) == (400, True)
 
 
@@ -453,7 +459,7 @@ def test_too_much_at_once_and_nonsense_are_refused(routes, monkeypatch):
         (b"", {"threshold": 0}, "threshold"),
         (b"", {"visitor": "guessed"}, "start again"),
     ):
-        answer = routes.post("/live/hear", params={**asked, **change}, content=content)
+        answer = routes.post("/live/process", params={**asked, **change}, content=content)
         assert answer.status_code == 400
         assert error in answer.json()["error"]
     assert routes.get("/live/live.js").headers["content-type"].startswith("text/javascript")
