@@ -38,7 +38,7 @@ class MissingPartError(KwspotError):
 
 
 class StoppedError(KwspotError):
-    """A signal ended the work early, at a point from which it can go on."""
+    """A signal ended the work early, at a point from which it can resume."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -165,7 +165,7 @@ def test_signal_saves_and_names_the_command_that_resumes(project, number, code):
     assert resuming.startswith("kwspot train lstm")
     assert resuming.endswith("--resume")
     assert stdout == ""
-    assert "unfinished run; go on with --resume" in run(*arguments).stderr
+    assert "unfinished run; continue it with --resume" in run(*arguments).stderr
 
 
 def test_closed_pipe_is_quiet(project):

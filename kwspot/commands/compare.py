@@ -1,22 +1,14 @@
 """`kwspot compare`."""
 
-from collections.abc import Sequence
 import os
 from pathlib import Path
-import shutil
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import RUNS, Quiet, RunsDir, complete_run
 from kwspot.errors import ConfigError
-
-if TYPE_CHECKING:  # the table needs no numpy
-    from kwspot.evaluation.significance import Difference
-
-ACCURACY = "accuracy"
 
 
 def compare(
@@ -50,7 +42,7 @@ def compare(
         typer.Option(
             metavar="WHAT", help="accuracy, robustness or false-alarms, as 'kwspot eval' measured them on test."
         ),
-    ] = ACCURACY,
+    ] = "accuracy",
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table into a block of a markdown file.")
@@ -81,100 +73,30 @@ def compare(
 
       kwspot compare --json | jq '.rows[].accuracy_test'
     """
-    from kwspot.evaluation.comparison import choose_runs, notes, sort_rows, table_rows
-    from kwspot.reports import results_table
+    from kwspot.reports.views import CSV, JSON, LATEX, MARKDOWN, TERMINAL, open_sheet
 
-    formats = {"--markdown": as_markdown, "--json": as_json, "--csv": as_csv, "--latex": as_latex}
-    if len(given := [option for option, wanted in formats.items() if wanted]) > 1:
-        raise ConfigError(f"{' and '.join(given)}: give one of them")
-    if show != ACCURACY:
-        refused = {**formats, "--sort": sort, "--versus": versus}
-        _show(show, names or (), runs, plots, write, block, [option for option, wanted in refused.items() if wanted])
-        return
-    finished, unfinished = choose_runs(runs, names or ())
-    rows = table_rows(finished)
-    if sort or not names:
-        rows = sort_rows(rows, sort or "val-acc")
+    wanted = {MARKDOWN: as_markdown, JSON: as_json, CSV: as_csv, LATEX: as_latex}
+    given = [form for form, chosen in wanted.items() if chosen]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(f'--{form}' for form in given)}: give one of them")
+    sheet, unfinished = open_sheet(show, runs, names or (), sort=sort, versus=versus or ())
+    forms = sheet.forms(console.width())
+    if given and given[0] not in forms:
+        raise ConfigError(f"--{given[0]}: not with --show {show}")
     for run in unfinished:
         console.note(f"left out, not finished: {run.id} ({run.state})")
-    for line in notes(rows):
-        console.note(f"note: {line}")
-    against: list[Difference] = []
-    if versus:
-        from kwspot.evaluation.significance import differences
-
-        against = differences(rows, versus)
-    written: list[Path] = []
+    for line in sheet.notes:
+        console.note(line)
+    text = forms[given[0] if given else TERMINAL]()
+    pictures: list[tuple[str, Path]] = []
     if plots:
-        from kwspot.reports.plots import write_plots
-
         with console.progress("drawing", unit="figures", quiet=quiet) as report:
-            written = write_plots(rows, plots, report)
-        console.note(f"wrote {len(written)} figures below {plots}")
+            n_figures, pictures = sheet.draw(plots, report)
+        console.note(f"wrote {n_figures} figure{'s' if n_figures > 1 else ''} below {plots}")
     if write:
         from kwspot.reports.markdown_blocks import write_block
 
-        write_block(write, results_table.markdown(rows, _pictures(written, write), against), block)
+        shown = [(title, Path(os.path.relpath(path, write.parent)).as_posix()) for title, path in pictures]
+        write_block(write, sheet.markdown(shown), block)
         console.note(f"wrote the {block} block of {write}")
-    if as_json:
-        console.say(results_table.as_json(rows, against))
-    elif as_csv:
-        console.say(results_table.as_csv(rows))
-    elif as_latex:
-        console.say(results_table.latex(rows))
-    elif as_markdown:
-        console.say(results_table.markdown(rows, differences=against))
-    else:
-        console.say(results_table.terminal(rows, _width(), against))
-
-
-def _show(
-    show: str, names: Sequence[str], runs: Path, plots: Path | None, write: Path | None, block: str, given: list[str]
-) -> None:
-    """Show what a view knows of runs, in the form given: --markdown, --json or for the terminal."""
-    from kwspot.evaluation.comparison import choose_runs
-    from kwspot.reports.views import VIEWS
-
-    if show not in VIEWS:
-        raise ConfigError(f"--show {show}: unknown; known: {', '.join((ACCURACY, *VIEWS))}")
-    if refused := [option for option in given if option not in ("--markdown", "--json")]:
-        raise ConfigError(f"{' and '.join(refused)}: not with --show {show}")
-    view, (finished, unfinished) = VIEWS[show], choose_runs(runs, names)
-    for run in unfinished:
-        console.note(f"left out, not finished: {run.id} ({run.state})")
-    pictures = []
-    if plots:
-        written = view.draw(finished, plots)
-        console.note(f"wrote {', '.join(map(str, written))}")
-        pictures = [(view.title, _beside(path, write)) for path in written] if write else []
-    if write:
-        from kwspot.reports.markdown_blocks import write_block
-
-        write_block(write, view.markdown(finished, pictures), block)
-        console.note(f"wrote the {block} block of {write}")
-    if "--json" in given:
-        console.say(view.as_json(finished))
-    elif "--markdown" in given:
-        console.say(view.markdown(finished, ()))
-    else:
-        console.say(view.terminal(finished, _width()))
-
-
-def _width() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-
-
-def _beside(path: Path, document: Path) -> str:
-    """Return the address of a file as seen from a document."""
-    return Path(os.path.relpath(path, document.parent)).as_posix()
-
-
-def _pictures(written: list[Path], beside: Path) -> list[tuple[str, str]]:
-    """List the pictures that a results block shows, as seen from the file that holds it."""
-    titles = {
-        "cost": "Test accuracy against cost",
-        "accuracy_validation": "Learning curves: accuracy, validation",
-        "loss_validation": "Learning curves: loss, validation",
-    }
-    overlays = {path.stem: path for path in reversed(written)}  # they come first
-    return [(title, _beside(overlays[name], beside)) for name, title in titles.items() if name in overlays]
+    console.say(text)

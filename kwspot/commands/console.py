@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +39,11 @@ def show(table: "Table") -> None:
 
     terminal = sys.stdout.isatty()
     Console(width=None if terminal else 80, no_color=None if terminal else True, highlight=False).print(table)
+
+
+def width() -> int:
+    """Return the columns of the terminal; 80 off one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def fetch(
     if n_bytes := size_of(partial):
         raise KwspotError(
             f"{url}: connection lost {TRIES} times ({reason}); {n_bytes / 1e6:.1f} MB are kept in {partial}: "
-            "run the command again to go on from there"
+            "run the command again to resume it"
         )
     raise KwspotError(
         f"{url}: not reached in {TRIES} tries ({reason}); check the network, "

@@ -3,7 +3,7 @@
     Assembly.blocks() -> waveforms (n,) float32, one an utterance with the pause before it; Assembly.spoken says what is
     where
 
-Every utterance is one clip. Between two of them lie 0.5 to 5.5 s; a third of them are keywords. Noise goes on all the
+Every utterance is one clip. Between two of them lie 0.5 to 5.5 s; a third of them are keywords. There is noise all the
 time, another kind every two minutes: the part of the corpus's noise recordings that training never hears, and babble of
 eight talkers saying other words. The signal-to-noise ratio is the active level of each clip to the level of the noise.
 Nothing is kept: the blocks are made as they are asked for, the same for the same seed.

@@ -154,7 +154,7 @@ def finished_runs(runs_dir: Path, name: str | None = None) -> list[Run]:
         run = find_run(runs_dir, name)
         if not run.metrics:
             resume = f"kwspot train {run.experiment} --seed {run.seed} --resume"
-            raise MissingError(f"{run.path}: not finished ({run.state}); go on with '{resume}'")
+            raise MissingError(f"{run.path}: not finished ({run.state}); resume it with '{resume}'")
         chosen = [run]
     if not chosen:
         what = f"run of '{name}'" if name else "run"

@@ -193,3 +193,14 @@ def _balance_rejects(clips: list[CachedClip], task: Task, unknown_share: float) 
     others = [clip for clip in clips if clip.word not in (*task.keywords, SILENCE)]
     drawn = np.random.default_rng(REJECT_SEED).permutation(len(others))[: math.ceil(unknown_share * len(keywords))]
     return keywords + [others[i] for i in sorted(drawn)] + silence
+
+
+def band_statistics(split: Split, piece: int = 4096) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of each mel band over the real frames of a split: two (n_mels,)."""
+    n, total, squares = 0, np.zeros(split.frames.shape[-1]), np.zeros(split.frames.shape[-1])
+    for features, lengths, _ in split.batches(piece):
+        real = features.numpy()[np.arange(features.shape[1]) < lengths.numpy()[:, None]].astype(np.float64)
+        n, total, squares = n + len(real), total + real.sum(0), squares + (real**2).sum(0)
+    mean = total / n
+    std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

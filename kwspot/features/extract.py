@@ -3,7 +3,7 @@
     clips of the corpus + planned silence -> shards of 500 rows -> worker processes -> cache
 
 Workers read, compute and write (worker.py); only counts, digests and reasons come back, so memory does not grow
-with the corpus. A shard is either finished or done again, so an interrupted run goes on where it was.
+with the corpus. A shard is either finished or done again, so an interrupted run resumes where it was.
 """
 
 from collections import Counter
@@ -61,7 +61,7 @@ def featurize(
 ) -> tuple[FeatureCache, bool]:
     """Compute the features of a corpus unless they are there; return the cache and whether anything was done.
 
-    An interrupted call goes on with the first unfinished shard. Workers are spawned: a script that calls this
+    An interrupted call resumes with the first unfinished shard. Workers are spawned: a script that calls this
     with more than one needs the `if __name__ == "__main__":` guard.
     """
     fingerprint, recorded = _state_of(data)

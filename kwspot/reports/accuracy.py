@@ -151,7 +151,7 @@ def run_text(run: Run, width: int = 80) -> str:
     elif run.history:
         last = run.history[-1]
         fields["last"] = f"validation accuracy {_percent(last['accuracy_validation'])} %"
-        fields["go on"] = f"kwspot train {run.experiment} --seed {run.seed} --resume"
+        fields["resume"] = f"kwspot train {run.experiment} --seed {run.seed} --resume"
     for split, evaluation in run.evaluations.items():
         fields[split] = "; ".join(summary(evaluation)).removeprefix(f"{split}: ")
     if run.robustness:

@@ -259,7 +259,7 @@ def _espeak() -> Callable[[Utterance], tuple[Waveform, int]]:
 def _from_the_same_state(
     speak: Callable[[Utterance], tuple[Waveform, int]],
 ) -> Callable[[Utterance], tuple[Waveform, int]]:
-    """Let a copy of the process speak each time: espeak-ng's flutter and echo go on from one word to the next."""
+    """Let a copy of the process speak each time: espeak-ng's flutter and echo carry over from one word to the next."""
 
     def speak_in_copy(u: Utterance) -> tuple[Waveform, int]:
         out, into = os.pipe()

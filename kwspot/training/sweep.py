@@ -103,7 +103,7 @@ def search(
 ) -> list[Trial] | None:
     """Search until the study has `n_trials` that finished or were stopped early; return the finished, best first.
 
-    A study that is there already goes on, the trial that was interrupted first. None if the callbacks stopped it.
+    A study that is there already is resumed, the trial that was interrupted first. None if the callbacks stopped it.
     """
     optuna = _optuna()
     for end in (0, -1):  # so that a misspelt key is said before anything is trained

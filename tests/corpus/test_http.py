@@ -1,4 +1,4 @@
-"""A fetch goes on from where it stopped, asks for the missing bytes only, and takes no other thing for it."""
+"""A fetch resumes where it stopped, asks for the missing bytes only, and takes no other thing for it."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from kwspot.features.extract import featurize
 from kwspot.files import write_json
 from kwspot.reports.accuracy import card_figures, run_text
 from kwspot.reports.robustness import draw, in_a_line, markdown, robustness_table, terminal
-from kwspot.reports.views import VIEWS
+from kwspot.reports.views import MEASURED
 from kwspot.signal.level import rms
 from kwspot.training.run import run_experiment
 from tests.records import make_run
@@ -285,7 +285,7 @@ def test_compare_refuses_what_a_view_has_not(runs):
     for given in (["--csv"], ["--latex"], ["--versus", "lstm"], ["--sort", "model"]):
         done = kwspot("compare", "--show", "robustness", *given, "--runs", runs, code=2)
         assert f"{given[0]}: not with --show robustness" in done.stderr
-    assert set(VIEWS) == {"robustness", "false-alarms"}
+    assert set(MEASURED) == {"robustness", "false-alarms"}
 
 
 def test_a_line_and_the_card_name_what_matters_most(tmp_path):

@@ -17,11 +17,11 @@ from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.evaluation.evaluate import evaluate_run
 from kwspot.experiments import runs
 from kwspot.experiments.settings import TrainSettings
-from kwspot.features.dataset import resolve_task, select
+from kwspot.features.dataset import band_statistics, resolve_task, select
 from kwspot.models.device import has_bfloat16
 from kwspot.models.loading import load_model
 from kwspot.tasks import KEYWORDS_10
-from kwspot.training.run import Callbacks, band_statistics, run_experiment
+from kwspot.training.run import Callbacks, run_experiment
 from kwspot.training.trainer import Trainer
 from tests.toy import make_cache, toy_experiment
 
@@ -199,7 +199,7 @@ RECIPE = """
 
 @pytest.mark.parametrize("n_steps", [1, 6, 8])
 def test_a_recipe_stopped_and_resumed_is_bit_identical(data, tmp_path, n_steps):
-    """Augmentation, schedule and the average of the weights go on where they were."""
+    """Augmentation, schedule and the average of the weights resume where they were."""
     whole = train(data, tmp_path / "whole", *RECIPE)
     taken = []
     callbacks = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == n_steps)
@@ -391,7 +391,7 @@ def test_stopped_after_any_step_and_resumed_is_bit_identical(data, tmp_path, n_s
     callbacks = Callbacks(step=step, should_stop=lambda: done >= n_steps)
     stopped = train(data, tmp_path / "parts", "train.epochs=3", name="lstm", callbacks=callbacks)
     assert stopped.metrics is None
-    with pytest.raises(ConfigError, match="go on with --resume"):
+    with pytest.raises(ConfigError, match="continue it with --resume"):
         train(data, tmp_path / "parts", "train.epochs=3", name="lstm")
     torch.manual_seed(123)  # whatever the process did in between
     resumed = train(data, tmp_path / "parts", "train.epochs=3", name="lstm", resume=True)

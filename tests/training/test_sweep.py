@@ -1,4 +1,4 @@
-"""The search over settings: real runs, the best by validation first, going on where it was stopped."""
+"""The search over settings: real runs, the best by validation first, resumed where it was stopped."""
 
 import os
 import signal

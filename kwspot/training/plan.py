@@ -1,0 +1,115 @@
+"""What decides a run: an experiment and a seed, resolved against a corpus and the runs it learns from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kwspot.errors import ConfigError, IntegrityError
+from kwspot.experiments import runs
+from kwspot.experiments.settings import Experiment
+from kwspot.features.cache import FeatureCache, open_cache
+from kwspot.features.dataset import Split, resolve_task, select
+from kwspot.models.cost import count_macs, count_parameters
+from kwspot.models.device import environment
+from kwspot.tasks import SILENCE, Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with a seed, its feature cache, its task and its teachers."""
+
+    experiment: Experiment
+    seed: int
+    cache: FeatureCache
+    task: Task
+    teachers: list[runs.Run]
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run: it follows from all that decides the result."""
+        corpus = self.cache.meta["corpus_digest"]
+        deciding = {**self.experiment.deciding(), "classes": self.task.classes, "corpus": corpus}
+        if self.teachers:
+            deciding["teachers"] = [run.id for run in self.teachers]
+        return runs.run_id(self.experiment.name, self.seed, deciding)
+
+    @cached_property
+    def train_split(self) -> Split:
+        """The clips to train on, as frames."""
+        train = self.experiment.train
+        return select(self.cache, self.task, "train", train.unknown_share, train.held_out or ())
+
+    @cached_property
+    def validation_split(self) -> Split:
+        """The clips that choose the best epoch."""
+        return select(self.cache, self.task, "validation", without=self.experiment.train.held_out or ())
+
+    @cached_property
+    def merged_words(self) -> list[str]:
+        """The words of `unknown` that training tells apart; none unless the experiment says so."""
+        if not self.experiment.train.merge_unknown:
+            return []
+        if not self.task.rejects:
+            raise ConfigError(
+                f"{self.experiment.name}: train.merge_unknown: task '{self.task.name}' has no class 'unknown'; leave "
+                "the setting out"
+            )
+        return sorted({clip.word for clip in self.train_split.clips} - {*self.task.keywords, SILENCE})
+
+    @property
+    def training_task(self) -> Task:
+        """The task that training knows: the run's own, or one that tells the words of `unknown` apart."""
+        return self.task.apart(self.merged_words) if self.merged_words else self.task
+
+    def record(self, model: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Return what run.json holds."""
+        meta, front_end = self.cache.meta, self.experiment.front_end
+        n_clips = {split: len(select(self.cache, self.task, split)) for split in meta["n_clips"]}
+        record: dict[str, Any] = {
+            "schema": runs.SCHEMA,
+            "run": self.run_id,
+            "experiment": self.experiment.name,
+            "why": self.experiment.why,
+            "seed": self.seed,
+            "settings": self.experiment.deciding(),
+            "classes": list(self.task.classes),
+            "corpus": {
+                "name": meta["name"],
+                "digest": meta["corpus_digest"],
+                "source": meta["source"],
+                "n_clips": n_clips | {"train": len(self.train_split)},
+            },
+            "n_parameters": count_parameters(model),
+            "macs": count_macs(model, front_end.max_frames, front_end.n_mels),
+            "environment": environment(device),
+        }
+        if self.merged_words:
+            record["merged_words"] = self.merged_words
+        if self.teachers:
+            record["teachers"] = [run.id for run in self.teachers]
+        return record
+
+
+def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note: Callable[[str], None]) -> Plan:
+    """Resolve an experiment; MissingError without features, words or teachers, IntegrityError for an unfit teacher."""
+    cache = open_cache(data, experiment.front_end)
+    task = resolve_task(experiment.task, cache, note)
+    return Plan(experiment, seed, cache, task, find_teachers(experiment, runs_dir, task.classes))
+
+
+def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:
+    """Find the finished runs that an experiment learns from; IntegrityError if one has other frames or classes."""
+    distill = experiment.train.distill
+    found = [run for name in distill.teachers for run in runs.finished_runs(runs_dir, name)] if distill else []
+    for run in found:
+        if run.record["classes"] != list(classes) or runs.load_settings(run).front_end != experiment.front_end:
+            raise IntegrityError(
+                f"{run.path}: cannot teach {experiment.name}: it has other classes or another front end; "
+                "name a teacher that was trained on the same task"
+            )
+    return found
