@@ -1,5 +1,8 @@
 """`kwspot eval`."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,34 +72,23 @@ def eval_(
       kwspot eval lstm --robustness --plots plots
     """
     from kwspot.evaluation.evaluate import evaluate_run
-    from kwspot.evaluation.stream_parity import compare_streaming
     from kwspot.experiments.runs import finished_runs, read_run
     from kwspot.export.export import refresh_metadata
-    from kwspot.reports.accuracy import evaluation_table, streaming_line
-    from kwspot.reports.det import false_alarm_table
-    from kwspot.reports.robustness import robustness_table
+    from kwspot.reports.accuracy import evaluation_table
 
+    long_audio = {"hours": hours, "snr_db": snr_db, "per_hour": target} if false_alarms else None
+    extras = list(_extras(split, data, streaming=streaming, long_audio=long_audio, robustness=robustness))
     below = []
     for run in [run for name in names for run in finished_runs(runs, name)]:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
-        long_audio = {"split": split, "data": data, "hours": hours, "snr_db": snr_db, "per_hour": target}
-        heard = _false_alarms(run, long_audio, plots) if false_alarms else None
+        found = [(extra, extra.measured(run, plots)) for extra in extras]
         refresh_metadata(read_run(run.path))
-        streamed = compare_streaming(run, split=split, data=data) if streaming else None
-        harder = _robustness(run, split, data, plots) if robustness else None
         if as_json:
-            more = {"streaming": streamed} if streamed else {}
-            more |= {"false_alarms": heard} if heard else {}
-            more |= {"robustness": harder} if harder else {}
-            console.say(json.dumps({"run": run.id, **evaluation, **more}))
+            console.say(json.dumps({"run": run.id, **evaluation, **{extra.key: measured for extra, measured in found}}))
         else:
             console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
-            if streamed:
-                console.say(streaming_line(streamed))
-            if heard:
-                console.say(f"\n{false_alarm_table(heard)}")
-            if harder:
-                console.say(f"\n{robustness_table(harder)}")
+            for extra, measured in found:
+                console.say(extra.text(measured))
         if plots:
             from kwspot.reports.plots import plot_confusion
 
@@ -109,29 +101,51 @@ def eval_(
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
 
 
-def _false_alarms(run: "Run", long_audio: dict[str, Any], plots: Path | None) -> dict[str, Any]:
-    from kwspot.evaluation.false_alarms import measure_false_alarms
+@dataclass(frozen=True)
+class Extra:
+    """What can be measured beside the accuracy: how it is named, measured, shown and drawn."""
 
-    with console.progress("long audio", unit="utterances") as report:
-        measured = measure_false_alarms(run, report=report, **long_audio)
-    if plots:
-        from kwspot.reports.det import plot_det
+    key: str  # in JSON
+    title: str  # of its progress
+    unit: str
+    measure: Callable[..., dict[str, Any]]  # run, report
+    text: Callable[[dict[str, Any]], str]
+    plot: Callable[[dict[str, Any], Path], None] | None = None  # measured by run, file
+    file: str = ""
 
-        path = plots / run.experiment / run.id / f"det_{long_audio['split']}.svg"
-        plot_det({run.id: measured}, path)
-        console.note(f"wrote {path}")
-    return measured
+    def measured(self, run: "Run", plots: Path | None) -> dict[str, Any]:
+        """Measure a run, and draw it below a folder if one is given."""
+        with console.progress(self.title, unit=self.unit) as report:
+            measured = self.measure(run, report=report)
+        if plots and self.plot:
+            self.plot({run.id: measured}, path := plots / run.experiment / run.id / self.file)
+            console.note(f"wrote {path}")
+        return measured
 
 
-def _robustness(run: "Run", split: str, data: Path, plots: Path | None) -> dict[str, Any]:
-    from kwspot.evaluation.robustness import measure_robustness
+def _extras(
+    split: str, data: Path, *, streaming: bool, long_audio: dict[str, Any] | None, robustness: bool
+) -> Iterator[Extra]:
+    where: dict[str, Any] = {"split": split, "data": data}
+    if streaming:
+        from kwspot.evaluation.stream_parity import compare_streaming
+        from kwspot.reports.accuracy import streaming_line
 
-    with console.progress("robustness", unit="clips") as report:
-        measured = measure_robustness(run, split=split, data=data, report=report)
-    if plots:
-        from kwspot.reports.robustness import plot_robustness
+        yield Extra("streaming", "streaming", "clips", partial(compare_streaming, **where), streaming_line)
+    if long_audio:
+        from kwspot.evaluation.false_alarms import measure_false_alarms
+        from kwspot.reports.det import false_alarm_table, plot_det
 
-        path = plots / run.experiment / run.id / f"robustness_{split}.svg"
-        plot_robustness({run.id: measured}, path)
-        console.note(f"wrote {path}")
-    return measured
+        measure = partial(measure_false_alarms, **where, **long_audio)
+        yield Extra(
+            "false_alarms", "long audio", "utterances", measure, lambda measured: f"\n{false_alarm_table(measured)}",
+            plot_det, f"det_{split}.svg",
+        )  # fmt: skip
+    if robustness:
+        from kwspot.evaluation.robustness import measure_robustness
+        from kwspot.reports.robustness import plot_robustness, robustness_table
+
+        yield Extra(
+            "robustness", "robustness", "clips", partial(measure_robustness, **where),
+            lambda measured: f"\n{robustness_table(measured)}", plot_robustness, f"robustness_{split}.svg",
+        )  # fmt: skip

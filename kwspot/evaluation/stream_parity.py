@@ -1,5 +1,6 @@
 """Does a run say the same of a clip that comes bit by bit as of the whole clip? Its two model files, side by side."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from kwspot.inference.streaming import Stream
 PIECE_MS = 100  # of sound at a time
 
 
-def compare_streaming(run: Run, *, split: str, data: Path) -> dict[str, Any]:
+def compare_streaming(
+    run: Run,
+    *,
+    split: str,
+    data: Path,
+    report: Callable[..., None] = lambda done, total, message="": None,
+) -> dict[str, Any]:
     """Measure both files on the recordings of a split: n, accuracy_clip, accuracy_stream, n_same decisions.
 
     The stream's decision is the one after the last whole step of the clip. MissingError where the files are
@@ -30,7 +37,8 @@ def compare_streaming(run: Run, *, split: str, data: Path) -> dict[str, Any]:
     whole, stream = Spotter(run.path / MODEL), Stream(run.path / STREAM)
     piece = stream.sample_rate * PIECE_MS // 1000
     n_right_clip = n_right_stream = n_same = 0
-    for name, label in recorded:
+    for n_done, (name, label) in enumerate(recorded):
+        report(n_done, len(recorded))
         waveform = read_clip(data / name, whole).waveform
         of_clip = int(whole.posteriors(waveform[None])[0].argmax())
         stream.reset()
