@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kwspot.audio.reading import Waveform, fit_length, read_clip
 from kwspot.corpus.layout import read_corpus
@@ -58,15 +59,7 @@ def measure_robustness(
         draw = partial(_stream, seed, clip.name)
         return Source(waveform, spotter.sample_rate, draw, noise, partial(talkers.beside, clip))
 
-    correct = np.zeros((len(CONDITIONS), len(spoken)), dtype=bool)
-    for first in range(0, len(spoken), BATCH):
-        report(first, len(spoken))
-        batch = spoken[first : first + BATCH]
-        sources = [source(clip) for clip, _ in batch]
-        for row, condition in zip(correct, CONDITIONS, strict=True):
-            said = predict_words(spotter, [condition.change(one) for one in sources])
-            row[first : first + BATCH] = [word == true for word, (_, true) in zip(said, batch, strict=True)]
-    report(len(spoken), len(spoken))
+    correct = _correct(spoken, source, spotter, report)
     speakers = [clip.speaker for clip, _ in spoken]
     result = {
         "split": split,
@@ -90,6 +83,25 @@ def measure_robustness(
     }
     write_json(run.path / f"robustness-{split}.json", result)
     return result
+
+
+def _correct(
+    spoken: Sequence[tuple[CachedClip, str]],
+    source: Callable[[CachedClip], Source],
+    spotter: Spotter,
+    report: Callable[..., None],
+) -> NDArray[np.bool_]:
+    """Say of every condition and clip whether the clip's word is recognised: (n_conditions, n_clips)."""
+    correct = np.zeros((len(CONDITIONS), len(spoken)), dtype=bool)
+    for first in range(0, len(spoken), BATCH):
+        report(first, len(spoken))
+        batch = spoken[first : first + BATCH]
+        sources = [source(clip) for clip, _ in batch]
+        for row, condition in zip(correct, CONDITIONS, strict=True):
+            said = predict_words(spotter, [condition.change(one) for one in sources])
+            row[first : first + BATCH] = [word == true for word, (_, true) in zip(said, batch, strict=True)]
+    report(len(spoken), len(spoken))
+    return correct
 
 
 def predict_words(spotter: Spotter, clips: Sequence[Waveform]) -> list[str]:
