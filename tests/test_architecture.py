@@ -96,7 +96,7 @@ def test_is_imported_in_one_module(library, module):
 def all_imports(path):
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}  # type: ignore[misc]
     return {module.split(".")[0] for module in modules}
 
 

@@ -21,7 +21,7 @@ from kwspot.cli import app
 from tests.toy import SETTINGS, make_cache
 
 HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "gradio")
-COMMANDS = get_command(app).commands
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def run(*arguments, **options):

@@ -24,7 +24,7 @@ from tests.sounds import tone, write_sound
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 PROCESSING = (ROOT / "data_processing.md").read_text("utf-8")
-COMMANDS = get_command(app).commands
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 FRONT_END = load_registry()["lstm"].front_end
 
 

@@ -167,7 +167,7 @@ def test_too_little_space_is_said(data, monkeypatch, tmp_path):
 
     assert states(tmp_path / "none") == [WARN, OK]  # the recordings are still to come
     assert states(data) == [OK, OK]
-    usage.free = 1e6
+    usage.free = 1e6  # type: ignore[attr-defined]
     assert states(data) == [FAIL, FAIL]
 
 

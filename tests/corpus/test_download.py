@@ -294,7 +294,7 @@ def kwspot(monkeypatch, tmp_path, content):
         def command(*arguments):
             return run(app, ["download", *map(str, arguments)], catch_exceptions=False)
 
-        command.web = web
+        command.web = web  # type: ignore[attr-defined]
         yield command
 
 

@@ -53,7 +53,7 @@ def test_order_of_clips_does_not_matter(split):
     labels, logits, speakers = split
     order = np.random.default_rng(1).permutation(len(labels))
     shuffled = measure(labels[order], logits[order], [speakers[i] for i in order], CLASSES)
-    whole = measure(*split, CLASSES)
+    whole = measure(*split, CLASSES)  # type: ignore[call-arg]
     assert shuffled == {**whole, "loss": pytest.approx(whole["loss"])}
 
 
@@ -120,8 +120,8 @@ def test_clips_of_a_speaker_are_alike_so_the_interval_is_wider_than_over_clips()
     chances = generator.beta(4, 1, size=40)  # some speakers are hard
     speakers = np.repeat(np.arange(40), 25)
     correct = generator.random(1000) < chances[speakers]
-    low, high = speaker_interval(correct, speakers)
-    clip_low, clip_high = speaker_interval(correct, np.arange(1000))
+    low, high = speaker_interval(correct, speakers)  # type: ignore[misc]
+    clip_low, clip_high = speaker_interval(correct, np.arange(1000))  # type: ignore[misc]
     assert high - low > 2 * (clip_high - clip_low)
     assert low < correct.mean() < high
 

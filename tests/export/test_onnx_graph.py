@@ -87,10 +87,10 @@ def test_stream_after_every_step_equals_the_clip_so_far(settings):
         assert posteriors.shape == (2, k, N_CLASSES)
         found.append(posteriors)
         at += k
-    found = np.concatenate(found, axis=1)
+    found = np.concatenate(found, axis=1)  # type: ignore[assignment]
     for i in range(n_steps):
         so_far = by_torch(model, waveforms[:, : lead + (i + 1) * step])
-        np.testing.assert_allclose(found[:, i], torch.from_numpy(so_far).softmax(-1), atol=1e-5)
+        np.testing.assert_allclose(found[:, i], torch.from_numpy(so_far).softmax(-1), atol=1e-5)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "attention"])

@@ -39,7 +39,7 @@ def numpy_log_mel(waveform, f):
     starts = f.hop_length * np.arange(n_frames)
     windows = np.stack([waveform[s : s + f.win_length].astype(np.float64) * hann for s in starts])
     power = np.abs(np.fft.rfft(windows, f.n_fft)) ** 2
-    mel_edges = np.linspace(*(2595 * np.log10(1 + np.array([f.f_min, f.f_max]) / 700)), f.n_mels + 2)
+    mel_edges = np.linspace(*(2595 * np.log10(1 + np.array([f.f_min, f.f_max]) / 700)), f.n_mels + 2)  # type: ignore[call-overload]
     low, centre, high = (700 * (10 ** (mel_edges[i : i + f.n_mels] / 2595) - 1) for i in range(3))
     bins = np.fft.rfftfreq(f.n_fft, 1 / f.sample_rate)[:, None]
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clip(min=0)

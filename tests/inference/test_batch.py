@@ -45,7 +45,7 @@ def test_order_is_kept_and_errors_stand_in_their_place():
     sources = [Source(name, Named(name)) for name in ("a", "bad1", "b", "bad2", "c")]
     found = list(predict_all(Echo(), sources))
     assert [source.name for source, _ in found] == ["a", "bad1", "b", "bad2", "c"]
-    assert [r.word if isinstance(r, Prediction) else r.reason for _, r in found] == [
+    assert [r.word if isinstance(r, Prediction) else r.reason for _, r in found] == [  # type: ignore[attr-defined]
         "a", "not a sound", "b", "not a sound", "c"
     ]  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_no_more_is_read_ahead_than_the_queue_holds():
     for _ in range(1000):
         next(results)
     assert len(taken) <= 1000 + READ_AHEAD + 2 * BATCH + 2
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     after = len(taken)
     time.sleep(0.3)
     assert len(taken) - after <= 1
@@ -76,7 +76,7 @@ def test_no_more_is_read_ahead_than_the_queue_holds():
 
 def test_fast_sources_go_through_in_batches():
     echo = Echo()
-    assert sum(1 for _ in predict_all(echo, numbered(2000))) == 2000
+    assert sum(1 for _ in predict_all(echo, numbered(2000))) == 2000  # type: ignore[misc]
     assert max(echo.sizes) <= BATCH
     assert len(echo.sizes) < 1500
 
@@ -107,7 +107,7 @@ def test_an_end_before_the_end_leaves_no_thread_behind():
     before = set(threading.enumerate())
     results = predict_all(Echo(), numbered(10**9))
     next(results)
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()

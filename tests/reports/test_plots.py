@@ -133,7 +133,7 @@ def test_names_of_points_that_are_one_lie_apart_and_are_led_to():
     boxes = [text.get_window_extent() for text in names]
     assert "".join(text.get_text() for text in names) == "abcdefgh"
     assert not any(box.count_overlaps(boxes[:i]) for i, box in enumerate(boxes))
-    assert sum(text.arrow_patch is not None for text in axes.texts) == 4
+    assert sum(text.arrow_patch is not None for text in axes.texts) == 4  # type: ignore[attr-defined]
 
 
 def test_axes_and_titles_say_what_is_shown(rows, drawn):

@@ -417,7 +417,7 @@ def routes():
 
     from kwspot.web.live import Live
 
-    live = Live(lambda _name: Recorder())
+    live = Live(lambda _name: Recorder())  # type: ignore[return-value]
     with testclient.TestClient(Starlette(routes=live.routes())) as client:
         client.live = live
         yield client
