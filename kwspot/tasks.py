@@ -1,7 +1,7 @@
-"""Words and tasks: which classes a model tells apart, and which class a recorded word belongs to.
+"""Words and tasks: the classes a model distinguishes, and which class a recorded word belongs to.
 
 Speech Commands v0.02 has 35 words, v0.01 the first 30 of them in use then (Warden, arXiv:1804.03209).
-`kws35` tells all 35 apart; `kws12` is TensorFlow's task of ten words, `unknown` and `silence`.
+`kws35` distinguishes all 35; `kws12` is TensorFlow's task of ten words, `unknown` and `silence`.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Task:
         return self.classes.index(UNKNOWN) if self.rejects and word != SILENCE else None
 
     def apart(self, words: Sequence[str]) -> "Task":
-        """Return the task that tells these words apart where this one says `unknown`."""
+        """Return the task that has these words as classes in place of `unknown`."""
         at = self.classes.index(UNKNOWN)
         return Task(self.name, (*self.classes[:at], *words, *self.classes[at + 1 :]))
 
@@ -46,7 +46,7 @@ class Task:
 
 
 def words_task(words: Sequence[str], name: str = "words") -> Task:
-    """Make the task of telling exactly these words apart, in the order given."""
+    """Make the task of exactly these words, in the order given."""
     return Task(name, tuple(words))
 
 

@@ -26,7 +26,7 @@ from kwspot.errors import KwspotError
 from kwspot.prefetch import ahead
 
 BLOCK_S = 1.0
-SHORT_BLOCK_S = 0.1  # for sound that is heard while it comes
+SHORT_BLOCK_S = 0.1  # for sound that is processed while it comes
 AHEAD = 4  # blocks
 MOST_BYTES = 8  # of a sample
 

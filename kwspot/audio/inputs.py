@@ -1,4 +1,4 @@
-"""What was named on a command line -> the sounds it stands for, one after the other, never all at once.
+"""What was named on a command line -> the sounds it stands for, one after the other, never all in memory.
 
 x.wav        a file                          clips/       every audio file below, sorted
 'a*/*.wav'   a pattern, `**` for any depth   @list.txt    a file that lists any of these, one a line

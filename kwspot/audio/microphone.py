@@ -49,7 +49,7 @@ def find_device(wanted: str | None = None) -> Device:
     """
     devices = list_devices()
     if not devices:
-        raise MissingError("no microphone: PortAudio finds no input device; 'kwspot listen -' hears a pipe")
+        raise MissingError("no microphone: PortAudio finds no input device; 'kwspot listen -' reads a pipe")
     if wanted is None:
         return next((device for device in devices if device.is_default), devices[0])
     if wanted.isdecimal():
@@ -64,7 +64,7 @@ def find_device(wanted: str | None = None) -> Device:
 
 
 def microphone_blocks(device: Device, sample_rate: int, lost: Callable[[], None]) -> Iterator[Waveform]:
-    """Yield what a device hears, at `sample_rate` Hz, without end; `lost` is called when it lost samples.
+    """Yield what a device records, at `sample_rate` Hz, without end; `lost` is called when it lost samples.
 
     KwspotError if it cannot be opened or goes away.
     """

@@ -7,7 +7,7 @@
     DATA/.kwspot/                               what kwspot writes about the corpus
 
 The official split is a hash of the speaker (Warden, arXiv:1804.03209; `which_set` of TensorFlow's
-input_data.py), so that nobody is heard in two splits.
+input_data.py), so that no speaker is in two splits.
 """
 
 from collections import Counter

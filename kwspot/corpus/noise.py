@@ -1,4 +1,4 @@
-"""The noise recordings of a corpus, split by time: what training, validation and test hear of each.
+"""The noise recordings of a corpus, split by time: the part of each that training, validation and test use.
 
     DATA/_background_noise_/<name>.wav -> waveforms (n_samples,) float32, by name
 
@@ -12,7 +12,7 @@ from kwspot.audio.reading import AudioError, Waveform, duration_s, read_waveform
 from kwspot.corpus.layout import TRAIN, VALIDATION
 
 NOISE_SPANS = {TRAIN: (0.0, 0.8), VALIDATION: (0.8, 0.9)}  # of the time of every noise file
-UNHEARD_SPAN = (0.9, 1.0)  # what neither of them hears
+UNHEARD_SPAN = (0.9, 1.0)  # what neither of them uses
 
 
 def read_noises(data: Path, names: Sequence[str], span: tuple[float, float], sample_rate: int) -> dict[str, Waveform]:

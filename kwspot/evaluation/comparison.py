@@ -251,7 +251,7 @@ def caption(rows: Sequence[Row]) -> str:
     """Say where the figures come from: corpus, clips, seeds, device and versions, all from the records."""
     runs = [run for row in rows for run in row.runs]
     scopes = sorted({row.mark: row.scope for row in rows}.items())
-    told = [f"[{mark}] {scope}; digest {scope.digest[:8]}" if mark else str(scope) for mark, scope in scopes]
+    scoped = [f"[{mark}] {scope}; digest {scope.digest[:8]}" if mark else str(scope) for mark, scope in scopes]
     seeds = sorted({run.seed for run in runs})
     numbers = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     spread = f"mean ± sample standard deviation over {numbers}" if len(seeds) > 1 else numbers
@@ -261,7 +261,7 @@ def caption(rows: Sequence[Row]) -> str:
     versions = dict.fromkeys(f"kwspot {run.record['environment']['kwspot']}" for run in runs)
     return ". ".join(
         [
-            *told,
+            *scoped,
             f"Train and validation figures are those of the best epoch on validation; {spread}",
             *_intervals(rows),
             *(text[0].upper() + text[1:] for text in remarks(rows)),

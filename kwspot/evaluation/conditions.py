@@ -1,8 +1,8 @@
 """The conditions a spotter is measured under, and what a clip is mixed with for them.
 
-    noise    the last tenth of every noise recording: training and validation hear other parts of them, so the
+    noise    the last tenth of every noise recording: training and validation use other parts of them, so the
              sound is new and its kind is not; coloured noise (white to brown) where the corpus has none
-    babble   other speakers of the split at once, saying other words than the clip, each as loud as the next
+    babble   several other speakers of the split, saying other words than the clip, equally loud
     gain, telephone, reverberation, speed   see degrade.py
 
 The noise of a clip is the same at every ratio, and its echo the same in rooms of one kind, so that a step along a
@@ -48,7 +48,7 @@ class Source:
 
     @cached_property
     def babble(self) -> Waveform:
-        """Several talkers, each from a moment of its own on, so that somebody talks all the time."""
+        """Several talkers, each from a random offset, so that there is speech all the time."""
         rng = self.draw(BABBLE)
         return babble(rng, self.talkers(rng), len(self.waveform), self.sample_rate)
 

@@ -114,7 +114,7 @@ class Trial:
 
 
 def at_rate(curve: Sequence[Sequence[float]], per_hour: float) -> list[float]:
-    """Return the point with the lowest FRR among those with at most so many false alarms per hour.
+    """Return the point with the lowest FRR among those with at most `per_hour` false alarms per hour.
 
     Without one, the point with the fewest false alarms.
     """

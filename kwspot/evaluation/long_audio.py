@@ -1,10 +1,9 @@
 """Recordings of a split -> hours of sound with keywords at known times, other words and noise between them.
 
-    Assembly.blocks() -> waveforms (n,) float32, one an utterance with the pause before it; Assembly.spoken says what is
-    where
+    Assembly.blocks() -> waveforms (n,) float32, one an utterance with its pause; Assembly.spoken: what lies where
 
 Every utterance is one clip. Between two of them lie 0.5 to 5.5 s; a third of them are keywords. There is noise all the
-time, another kind every two minutes: the part of the corpus's noise recordings that training never hears, and babble of
+time, another kind every two minutes: the part of the corpus's noise recordings that training never uses, and babble of
 eight talkers saying other words. The signal-to-noise ratio is the active level of each clip to the level of the noise.
 Nothing is kept: the blocks are made as they are asked for, the same for the same seed.
 """
@@ -92,7 +91,7 @@ def assemble(
     snr_db: float,
     seed: int,
 ) -> Assembly:
-    """Plan a sound of at least so many hours from the recordings of a split; every clip comes before one comes again.
+    """Plan a sound of at least `hours` from the recordings of a split; every clip comes before one comes again.
 
     MissingError if the split has no recordings of keywords, or none of other words.
     """

@@ -115,7 +115,7 @@ def predict_words(spotter: Spotter, clips: Sequence[Waveform]) -> list[str]:
 
 
 def read_unheard_noise(data: Path, sample_rate: int) -> list[Waveform]:
-    """Read the part of every noise recording that neither training nor validation hears; none where nothing sounds."""
+    """Read the part of every noise recording that neither training nor validation uses, without silent ones."""
     return list(read_noises(data, read_corpus(data).noise, UNHEARD_SPAN, sample_rate).values())
 
 

@@ -1,7 +1,7 @@
 """Is one experiment better than another on the same test clips? A paired bootstrap over speakers.
 
-The clips of one speaker are alike, and both experiments heard the same ones: draw as many speakers as there are, with
-replacement, and take the difference of the two accuracies on their clips (Bisani and Ney, ICASSP 2004). An
+The clips of one speaker are alike, and both experiments were tested on the same ones: draw as many speakers as there
+are, with replacement, and take the difference of the two accuracies on their clips (Bisani and Ney, ICASSP 2004). An
 experiment's clip counts as right in the share of its seeds that recognised it.
 """
 

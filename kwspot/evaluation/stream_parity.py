@@ -1,4 +1,4 @@
-"""Does a run say the same of a clip that comes bit by bit as of the whole clip? Its two model files, side by side."""
+"""Does a run decide alike on a clip that arrives piece by piece and on the whole clip? Its two model files compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +43,8 @@ def compare_streaming(
         of_clip = int(whole.posteriors(waveform[None])[0].argmax())
         stream.reset()
         after_steps = [stream.feed(waveform[i : i + piece]) for i in range(0, len(waveform), piece)]
-        heard = [posteriors[-1] for posteriors in after_steps if len(posteriors)]
-        of_stream = int(heard[-1].argmax()) if heard else None  # a clip shorter than a step
+        last = [posteriors[-1] for posteriors in after_steps if len(posteriors)]
+        of_stream = int(last[-1].argmax()) if last else None  # a clip shorter than a step
         n_right_clip += of_clip == label
         n_right_stream += of_stream == label
         n_same += of_clip == of_stream

@@ -31,7 +31,7 @@ RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "me
 TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
-WINDOWS, STREAMED = "windows", "stream"  # how long audio is heard: with MODEL window by window, or with STREAM
+WINDOWS, STREAMED = "windows", "stream"  # long audio: with MODEL window by window, or with STREAM
 RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json", "robustness-*.json")
 
 # What `kind` says of a condition in robustness-<split>.json.

@@ -112,7 +112,7 @@ class ModelSettings(Settings):
     stem: StemSettings | None = None
     frame_stack: Positive = 1  # neighbouring frames, or outputs of the stem, joined into one step of the recurrence
     pooling: Literal["last", "mean", "max", "attention"] = "last"
-    attention_heads: Positive | None = None  # of pooling: attention; 1 if not said
+    attention_heads: Positive | None = None  # of pooling: attention; 1 by default
     head_norm: bool = False  # LayerNorm before the linear layer
     # A model as its paper has it, in place of all of the above but feature normalisation:
     published: Literal["bc_resnet_1", "bc_resnet_2", "bc_resnet_3", "bc_resnet_8", "mhatt_rnn"] | None = None
@@ -136,7 +136,7 @@ class TrainSettings(Settings):
     weight_decay: PositiveFloat | None = None
     label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
-    swa_epochs: Positive | None = None  # evaluate the mean of the weights after each of so many last epochs
+    swa_epochs: Positive | None = None  # evaluate the mean of the weights of the last epochs
     distill: DistillSettings | None = None
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
@@ -144,10 +144,8 @@ class TrainSettings(Settings):
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
     unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (dataset.select)
-    held_out: list[str] | None = None  # words that training and validation never hear, to test `unknown` with
-    merge_unknown: bool | None = (
-        None  # tell the words of `unknown` apart in training; the likeliest stands for it after
-    )
+    held_out: list[str] | None = None  # words kept out of training and validation, to test `unknown` with
+    merge_unknown: bool | None = None  # the words of `unknown` are classes in training, merged after it
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 
     @model_validator(mode="after")
@@ -169,7 +167,7 @@ class NeighbourSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """How training clips are varied, drawn anew every epoch (training/augment_*.py). Ranges lie around no change."""
+    """How training clips are varied, drawn per clip and per epoch. Ranges lie around no change."""
 
     route: Literal["waveform"] | None = None  # from the recordings in every epoch; null: cached frames
     shift_ms: NotNegative = 0.0

@@ -63,7 +63,7 @@ class Trained:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What a model file says of itself; values are written as JSON, null where nobody measured."""
+        """What a model file tells about itself; values are written as JSON, null where nothing was measured."""
         run, split, front_end = self.run, self.split, self.experiment.front_end
         thresholds = operating_thresholds(logits_of(self.model, split, CPU), split.labels) if split else None
         return {
@@ -196,7 +196,7 @@ def refresh_metadata(run: Run) -> None:
 def spotting_of(run: Run, mode: str) -> dict[str, Any] | None:
     """Return what a model file says of long audio: the settings chosen on validation, and what they were chosen from.
 
-    `curve` holds [threshold, false alarms per hour, FRR as a fraction]. None if nobody measured.
+    `curve` holds [threshold, false alarms per hour, FRR as a fraction]. None if nothing was measured.
     """
     measured = run.false_alarms.get(VALIDATION, {})
     if mode not in measured:

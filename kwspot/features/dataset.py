@@ -26,7 +26,7 @@ from kwspot.tasks import SILENCE, TASKS, UNKNOWN, Task, words_task
 REJECT_SHARE = 0.10  # `unknown` and `silence` clips for every keyword clip, TensorFlow's protocol
 REJECT_SEED = 59185  # TensorFlow's RANDOM_SEED
 MOST_NAMED = 30  # words in a message
-HEARD = 2.0  # nats above digital silence, on average: a clip whose noise is not lost in `log_offset`
+AUDIBLE = 2.0  # nats above digital silence, on average: a clip whose noise is not lost in `log_offset`
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -121,8 +121,8 @@ def select(
 ) -> Split:
     """Take the clips of a split that belong to a task; MissingError if a class has none in training.
 
-    Words of `without` are left out. Of the words that are no keywords, so many are taken for every keyword clip, if
-    there are: a tenth if not said. Of a folder that has no words beyond its own task, all clips are taken if not said:
+    Words of `without` are left out. Of the words that are no keywords, `unknown_share` clips for every keyword clip
+    are taken, by default a tenth. Of a folder that has no words beyond its own task, all clips are taken by default:
     `unknown` was made on purpose.
     """
     clips = [clip for clip in cache.clips if clip.split == split and task.class_of(clip.word) is not None]
@@ -171,14 +171,14 @@ def _nothing_in(cache: FeatureCache, task: Task, split: str) -> str:
 
 
 def recorded_noise(cache: FeatureCache, front_end: FrontEnd) -> Tensor | None:
-    """Return the features of the training clips of `silence` in which noise is heard, to add to others.
+    """Return the features of the training clips of `silence` in which noise is audible, to add to others.
 
     Shape (n_clips, max_frames, n_mels) float16; None if there are none.
     """
     rows = np.array([c.row for c in cache.clips if c.word == SILENCE and c.split == TRAIN], dtype=np.int64)
     frames = cache.frames[rows]
-    heard = frames.mean((1, 2), dtype=np.float32) > silence_value(front_end) + HEARD
-    return torch.from_numpy(frames[heard]) if heard.any() else None
+    audible = frames.mean((1, 2), dtype=np.float32) > silence_value(front_end) + AUDIBLE
+    return torch.from_numpy(frames[audible]) if audible.any() else None
 
 
 def _labels(clips: list[CachedClip], task: Task) -> np.ndarray:

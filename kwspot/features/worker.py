@@ -43,7 +43,7 @@ def start_worker() -> None:
 
     def end_with_parent() -> None:
         if parent:
-            parent.join()  # a worker whose parent was killed would wait for work for ever
+            parent.join()  # a worker whose parent was killed would wait for work forever
             os._exit(1)
 
     Thread(target=end_with_parent, daemon=True).start()

@@ -46,7 +46,7 @@ class DetectionSettings:
 
 @dataclass(frozen=True)
 class Event:
-    """A keyword that was heard: its times in seconds from the beginning, and its highest smoothed posterior."""
+    """A keyword that was detected: its times in seconds from the beginning, and its highest smoothed posterior."""
 
     word: str
     start_s: float
@@ -144,7 +144,7 @@ class Detector:
                 self._candidates = {}
 
     def finish(self) -> list[Event]:
-        """Return the event that the end of the sound cut off, if there is one, and begin anew."""
+        """Return the event that the end of the sound cut off, if there is one, and start afresh."""
         events = [self._event()] if self._candidates else []
         self._candidates, self._n_rows = {}, 0
         return events

@@ -38,7 +38,7 @@ def detector_of(streaming_model: StreamingModel, settings: DetectionSettings) ->
 
 
 class Spotting:
-    """One sound on its way through a model: `feed` it, then `finish`; both return events."""
+    """One sound as it passes through a model: `feed` it, then `finish`; both return events."""
 
     def __init__(self, streaming_model: StreamingModel, settings: DetectionSettings) -> None:
         self.streaming_model = streaming_model
@@ -60,7 +60,7 @@ class Spotting:
 
     @property
     def pending(self) -> Event | None:
-        """The keyword that is being heard, as far as it is known by now."""
+        """The event that is not over, as far as it is known by now."""
         return self._detector.pending
 
     def set_threshold(self, threshold: float) -> None:

@@ -16,7 +16,7 @@ from kwspot.inference.spotter import Spotter, open_session, read_metadata
 
 STREAM_SUFFIX = ".stream.onnx"
 AT_ONCE = 32  # windows
-REMEMBERED_S = 0.3  # by which a stream hears a word longer than a clip; on validation recordings, as a median
+REMEMBERED_S = 0.3  # by which a stream detects a word longer than a clip does; on validation recordings, as a median
 
 
 class StreamingModel(Protocol):
@@ -40,7 +40,7 @@ class StreamingModel(Protocol):
 class SlidingWindow:
     """Sound as it comes -> posteriors of the last clip after every step, with a model for whole clips.
 
-    Before the sound there was digital silence. Every window is looked at anew, so no earlier sound can matter.
+    Before the sound there was digital silence. Every window is computed afresh, so no earlier sound can matter.
     """
 
     def __init__(self, spotter: Spotter, *, step_ms: float = 40.0) -> None:

@@ -160,7 +160,7 @@ class Encoder(nn.Module):
 
 
 class MergeClasses(nn.Module):
-    """Words that are told apart in training and are one class after it, for which the likeliest of them stands.
+    """Words that are classes of their own in training and one class after it: its logit is that of the likeliest.
 
     logits (batch, n_classes - 1 + n_words) -> in training the same, after it (batch, n_classes)
 
@@ -218,7 +218,7 @@ class RecurrentModel(nn.Module):
         return self.frame_stack if self.stem is None else (self.frame_stack - 1) * self.stem.stride + self.stem.reach
 
     def n_steps(self, n_frames: Tensor) -> Tensor:
-        """Count the steps of clips of so many frames; a clip shorter than a step is filled up to one."""
+        """Count the steps of clips of `lengths` frames; a clip shorter than a step is filled up to one."""
         return 1 + (n_frames - self.reach).clamp_min(0) // self.step_frames
 
     def states(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from kwspot.experiments.runs import Run
 from kwspot.reports.results_table import ABSENT, align
 from kwspot.reports.robustness import clips_of, in_a_line
 
-FULL_MATRIX = 12  # up to so many classes the matrix is shown without being asked for
+FULL_MATRIX = 12  # classes up to which the matrix is shown by default
 PAIRS = 10
 
 

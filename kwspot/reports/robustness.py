@@ -85,8 +85,8 @@ def _table(records: Mapping[str, Record], width: int) -> str:
     labels = list(records)
     n = next(n for n in range(len(labels), 0, -1) if n == 1 or _widest(labels[:n], records) <= width)
     parts = [align(_cells({label: records[label] for label in labels[i : i + n]})) for i in range(0, len(labels), n)]
-    told = [line for text in _captions(records) for line in textwrap.wrap(text, width)]
-    return "\n".join([*"\n\n".join("\n".join(part) for part in parts).split("\n"), "", *told])
+    captions = [line for text in _captions(records) for line in textwrap.wrap(text, width)]
+    return "\n".join([*"\n\n".join("\n".join(part) for part in parts).split("\n"), "", *captions])
 
 
 def _widest(labels: Sequence[str], records: Mapping[str, Record]) -> int:

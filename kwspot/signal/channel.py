@@ -19,7 +19,7 @@ from kwspot.signal.room import impulse_response, reverberation
 Array = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
-CLIP_LENGTH = 16_000  # samples of a clip if not said: one second
+CLIP_LENGTH = 16_000  # samples of a clip by default: one second
 STEP = 4_000  # samples: of the lengths that a clip can have
 TAIL = 6_000  # samples of reverberation kept behind a word
 N_FFT = 24_576  # 2**13 * 3: a clip of a second and its tail without wrapping round; longer clips in proportion
@@ -120,7 +120,7 @@ def record(
     rng: np.random.Generator,
     clip_length: int = CLIP_LENGTH,
 ) -> NDArray[np.int16]:
-    """Record a word into a clip of so many samples; at times its edge cuts the word, as in real clips."""
+    """Record a word into a clip of `clip_length` samples; at times its edge cuts the word, as in real clips."""
     channel = draw_channel(rng, fft_length(clip_length))
     sound, length = transmit(trim(waveform, sample_rate), sample_rate, vtlp, channel, clip_length)
     sound *= 10 ** (channel.peak_db / 20)

@@ -29,9 +29,9 @@ def telephone(waveform: Waveform, sample_rate: int) -> Waveform:
     narrow = resample(waveform, sample_rate, TELEPHONE_RATE)
     hz = np.fft.rfftfreq(len(narrow), 1 / TELEPHONE_RATE)
     inside = np.minimum(hz - (PASSED_HZ[0] - EDGE_HZ), PASSED_HZ[1] + EDGE_HZ - hz) / EDGE_HZ
-    heard = np.fft.irfft(np.fft.rfft(narrow) * np.sin(np.pi / 2 * np.clip(inside, 0, 1)) ** 2, len(narrow)).clip(-1, 1)
-    companded = np.round(127 * np.log1p(MU * np.abs(heard)) / np.log1p(MU)) / 127
-    decoded = np.copysign(np.expm1(companded * np.log1p(MU)) / MU, heard).astype(np.float32)
+    band = np.fft.irfft(np.fft.rfft(narrow) * np.sin(np.pi / 2 * np.clip(inside, 0, 1)) ** 2, len(narrow)).clip(-1, 1)
+    companded = np.round(127 * np.log1p(MU * np.abs(band)) / np.log1p(MU)) / 127
+    decoded = np.copysign(np.expm1(companded * np.log1p(MU)) / MU, band).astype(np.float32)
     wide = resample(decoded, TELEPHONE_RATE, sample_rate)
     return np.pad(wide, (0, max(0, len(waveform) - len(wide))))[: len(waveform)]
 

@@ -2,7 +2,7 @@
 
     snr_db = 20 log10(active speech level / rms of the noise)      active speech level: ITU-T P.56, method B
 
-The level of speech is its rms over the time in which somebody speaks, so the silence around a word counts for nothing.
+The level of speech is its rms over the time with speech in it, so the silence around a word does not count.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def rms(waveform: NDArray[np.floating]) -> float:
 
 
 def active_level(waveform: NDArray[np.floating], sample_rate: int) -> float:
-    """Return the rms of a clip over the time in which somebody speaks: the active speech level of ITU-T P.56, method B.
+    """Return the rms of a clip over the time with speech in it: the active speech level of ITU-T P.56, method B.
 
     The level is the energy of the clip over its active time. Active is where the envelope (|x| smoothed twice) lies
     above a threshold, and 0.2 s after; the threshold is the one 15.9 dB below the level that follows from it. So the

@@ -69,7 +69,7 @@ def noise_crop(rng: np.random.Generator, recordings: Sequence[Waveform], n_sampl
 
 
 def babble(rng: np.random.Generator, talks: Sequence[Waveform], n_samples: int, sample_rate: int) -> Waveform:
-    """Let several talkers talk at once, each at the same active level and from a moment of its own on.
+    """Mix several talkers, each at the same active level and from a random offset.
 
     A talk shorter than the babble is repeated.
     """

@@ -1,4 +1,4 @@
-"""Cached log-mel frames -> what the same word could have sounded like; drawn anew for every clip and epoch.
+"""Cached log-mel frames -> what the same word could have sounded like; drawn per clip and per epoch.
 
     features (batch, n_frames, n_mels), lengths (batch,) -> features of the same shape
 

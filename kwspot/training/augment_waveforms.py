@@ -1,4 +1,4 @@
-"""Recordings varied anew for every clip and epoch, then their log-mel frames: the long route of augmentation.
+"""Recordings varied per clip and per epoch, then their log-mel frames: the long route of augmentation.
 
     waveforms (batch, n_samples), lengths (batch,) in samples
     -> features (batch, n_frames, n_mels), lengths in frames
@@ -75,7 +75,7 @@ def as_waveforms(split: Split, cache: FeatureCache, data: Path, front_end: Front
 
 
 def read_noise(split: WaveformSplit) -> list[Waveform]:
-    """Read the part of every noise recording that training may hear."""
+    """Read the part of every noise recording that training may use."""
     return list(read_noises(split.data, split.noise, NOISE_SPANS[TRAIN], split.front_end.sample_rate).values())
 
 

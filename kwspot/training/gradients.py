@@ -1,4 +1,4 @@
-"""Where in a clip a model hears: what reaches each frame backwards, and how far apart its states are forwards.
+"""Where in a clip a model listens: the gradient that reaches each frame, and how far apart its states are.
 
     gradient      (n_frames,)  norm of the loss's gradient by one frame of the features, median over clips
     state_spread  (n_steps,)   standard deviation of a state over clips, mean over the last layer's units

@@ -148,7 +148,7 @@ class Trainer:
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             logits = self.joined(features, lengths).float()
-            with torch.no_grad():  # of the clips as the student hears them (Beyer et al., arXiv:2106.05237)
+            with torch.no_grad():  # of the clips as the student gets them (Beyer et al., arXiv:2106.05237)
                 said = [teacher(features, lengths).float() for teacher in self.teachers]
         smoothing = self.settings.label_smoothing or 0.0
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)

@@ -41,11 +41,11 @@ SCRIPT = Path(__file__).with_name("live.js")
 
 
 class LiveSession:
-    """One visitor's sound on its way through a model."""
+    """The sound of one visitor, as it passes through a model."""
 
     def __init__(self, streaming_model: StreamingModel, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
-            raise ConfigError(f"a microphone at {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be heard")
+            raise ConfigError(f"a microphone at {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be used")
         self.spotting = Spotting(streaming_model, detection_settings(streaming_model.metadata))
         self.words = keywords_of(streaming_model.labels)
         self.columns = [streaming_model.labels.index(word) for word in self.words]
@@ -148,7 +148,7 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     thresholds, alarms, frr = np.array(spotting["curve"], float).T
     n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, frr)
     hours = spotting.get("hours")
-    least = 1 / hours if hours else 0.0  # one in all that was heard
+    least = 1 / hours if hours else 0.0  # one in all that was measured
     above, below = threshold > thresholds[-1], threshold < thresholds[0]
     how_many = "fewer than " if above or n_alarms < least else "more than " if below else ""
     how_often = "more than " if above else "fewer than " if below else ""
