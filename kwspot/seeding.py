@@ -2,12 +2,8 @@
 
 from hashlib import sha256
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:  # half of kwspot works without torch
-    import torch
 
 
 def seed_for(seed: int, *purpose: str | int) -> int:
@@ -19,17 +15,3 @@ def seed_for(seed: int, *purpose: str | int) -> int:
 def rng_for(seed: int, *purpose: str | int) -> np.random.Generator:
     """Return NumPy's random stream of one purpose."""
     return np.random.default_rng(seed_for(seed, *purpose))
-
-
-def rng_from(stream: "torch.Generator") -> np.random.Generator:
-    """Return a random stream of NumPy that one of torch begins, for what torch draws from its global state only."""
-    import torch
-
-    return np.random.default_rng(int(torch.randint(2**62, (), generator=stream)))
-
-
-def generator_for(seed: int, *purpose: str | int) -> "torch.Generator":
-    """Return torch's random stream of one purpose."""
-    import torch
-
-    return torch.Generator().manual_seed(seed_for(seed, *purpose))

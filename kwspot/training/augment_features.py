@@ -22,10 +22,10 @@ from torch import Generator, Tensor
 import torch.nn.functional as F
 
 from kwspot.experiments.settings import AugmentSettings, FrontEnd, NeighbourSettings
-from kwspot.seeding import rng_from
 from kwspot.signal.level import HANGOVER_S, MARGIN_DB
 from kwspot.signal.noise import SLOPES
 from kwspot.tasks import SILENCE, UNKNOWN, Task
+from kwspot.training.streams import rng_from
 
 Streams = Callable[[str], Generator]  # by purpose
 

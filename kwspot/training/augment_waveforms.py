@@ -30,10 +30,10 @@ from kwspot.features.cache import FROM_WAVEFORMS, FeatureCache
 from kwspot.features.dataset import Batch, Split
 from kwspot.features.log_mel import log_mel_frames
 from kwspot.features.silence import silence_waveform
-from kwspot.seeding import rng_from
 from kwspot.signal.level import mix
 from kwspot.signal.noise import babble, noise_crop
 from kwspot.training.augment_features import BABBLE_SHARE, BABBLERS, Streams, uniform
+from kwspot.training.streams import rng_from
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from kwspot.experiments.runs import read_lines, write_lines
 from kwspot.features.dataset import Batch, Split
 from kwspot.models.recurrent import RecurrentModel
-from kwspot.seeding import generator_for
+from kwspot.training.streams import generator_for
 
 N_CLIPS = 256
 

@@ -20,10 +20,11 @@ from kwspot.evaluation.evaluate import logits_of, loss_and_accuracy
 from kwspot.experiments.settings import TrainSettings
 from kwspot.features.dataset import Batch, Split
 from kwspot.models.device import has_bfloat16
-from kwspot.seeding import generator_for, seed_for
+from kwspot.seeding import seed_for
 from kwspot.training.augment_features import Streams
 from kwspot.training.distributed import ProcessGroup
 from kwspot.training.optim import distilled, make_average, make_optimizer, rate_at
+from kwspot.training.streams import generator_for
 
 ALONE = ProcessGroup()
 

@@ -8,10 +8,10 @@ import torch
 
 from kwspot.experiments.settings import AugmentSettings, FrontEnd, NeighbourSettings
 from kwspot.features.log_mel import log_mel_frames, mel_bands
-from kwspot.seeding import generator_for
 from kwspot.signal.level import active_level
 from kwspot.tasks import SILENCE, UNKNOWN, Task
 from kwspot.training.augment_features import active_power, add_noise, augment, band_centres, in_context, mask, mix, warp
+from kwspot.training.streams import generator_for
 from tests.sounds import RATE, tone
 
 FRONT_END = FrontEnd()

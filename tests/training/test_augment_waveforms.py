@@ -10,11 +10,11 @@ from kwspot.experiments.settings import AugmentSettings, FrontEnd
 from kwspot.features.dataset import resolve_task, select
 from kwspot.features.extract import featurize
 from kwspot.features.log_mel import log_mel_frames
-from kwspot.seeding import generator_for
 from kwspot.signal.level import active_level
 from kwspot.training.augment_features import augment
 from kwspot.training.augment_waveforms import add_noise, as_waveforms, play, read_noise, vary_waveforms
 from kwspot.training.run import run_experiment
+from kwspot.training.streams import generator_for
 from tests.sounds import RATE, make_corpus, tone, write_noise
 from tests.toy import make_cache, toy_experiment
 
