@@ -20,13 +20,13 @@ $(BIN)/python:
 	  PYTHONPATH=$(VENV)-bootstrap $(PYTHON) -m virtualenv --quiet $(VENV) && rm -rf $(VENV)-bootstrap; }
 
 $(VENV)/demo-installed: pyproject.toml | $(BIN)/python
-	@echo "Installing into $(VENV): torch is large (4.7 GB on Linux), this takes a minute or a few."
-	@$(PIP) --editable '.[synth]'
+	@echo "Installing into $(VENV): torch is large (5 GB on Linux), this takes a minute or a few."
+	@$(PIP) --editable '.[train,synth]'
 	@touch $@
 
 $(VENV)/test-installed: pyproject.toml | $(BIN)/python
 	@[ -e $(VENV)/demo-installed ] && echo "Installing into $(VENV) what the tests need beside." || \
-	  echo "Installing into $(VENV): torch is large (4.7 GB on Linux), this takes a minute or a few."
+	  echo "Installing into $(VENV): torch is large (5 GB on Linux), this takes a minute or a few."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/demo-installed
 

@@ -32,6 +32,7 @@ from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.commands.ui import ui
 from kwspot.errors import KwspotError
+from kwspot.extras import EXTRAS, extra_of, require
 
 
 class OneLineErrors(TyperGroup):
@@ -56,7 +57,16 @@ class OneLineErrors(TyperGroup):
             raise typer.Exit(128 + signal.SIGINT) from None
 
 
-class SeveralSeeds(TyperCommand):
+class Command(TyperCommand):
+    """A command that asks for the libraries it needs before it does anything."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; MissingPartError if a library it needs is not installed."""
+        require(f"kwspot {self.name}", *NEEDS.get(self.name or "", ()))
+        return super().invoke(ctx)
+
+
+class SeveralSeeds(Command):
     """Take `--seed 1 2 3` for `--seed 1 --seed 2 --seed 3`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -97,8 +107,13 @@ COMMANDS = (
     download, synthesize, featurize, train, sweep, eval_, compare, predict, spot, listen, ui, models, export,
     experiments, tensorboard, doctor,
 )  # fmt: skip
+# Libraries of an extra that a command cannot do without; what only some options need is asked for where it is used.
+NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].libraries)
+NEEDS |= {"sweep": ("optuna", *NEEDS["train"]), "tensorboard": ("tensorboard",), "ui": ("gradio",)}
 for command in COMMANDS:
-    app.command(command.__name__.rstrip("_"), cls=SeveralSeeds if command is train else None)(command)
+    name = command.__name__.rstrip("_")
+    needs = rf"Needs: pip install 'kwspot\[{extra_of(NEEDS[name][0])}]'" if name in NEEDS else None
+    app.command(name, cls=SeveralSeeds if command is train else Command, epilog=needs)(command)
 app.add_typer(runs, name="runs")
 
 

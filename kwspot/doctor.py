@@ -1,10 +1,10 @@
-"""What kwspot stands on: versions, device, corpus, features, runs, space; each a finding with its repair.
+"""What kwspot stands on: versions, extras, device, corpus, features, runs, space; each a finding with its repair.
 
 Anything here may be broken, so nothing is trusted: torch and torchaudio are imported in a process of their own,
 and an error becomes a finding instead of ending the examination.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 import json
@@ -18,14 +18,12 @@ from typing import Any
 
 from kwspot import __version__
 from kwspot.errors import IntegrityError, KwspotError, MissingError
+from kwspot.extras import EXTRAS
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
 PAIR = f"pip install 'torch=={SERIES}.*' 'torchaudio=={SERIES}.*'"
-PARTS = (
-    "numpy", "soundfile", "soxr", "onnx", "onnxruntime", "spox", "typer", "rich", "pyyaml", "pydantic", "tensorboard",
-    "matplotlib",
-)  # fmt: skip
+BASE = ("numpy", "soundfile", "soxr", "onnxruntime", "typer", "rich", "pyyaml", "pydantic", "filelock", "matplotlib")
 CORPUS_BYTES = 6e9  # archive and recordings of Speech Commands v0.02 together
 ROOM_BYTES = 2e8  # less than this is not enough to work with
 PROBE = """
@@ -53,9 +51,10 @@ def examine(data: Path, runs_dir: Path, registry: Path | None = None) -> list[Fi
     here = "" if data == Path("data") else f" --data {data}"
     examinations: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("python", _python),
+        ("base", _base),
+        ("extras", extra_findings),
         ("torch", torch_findings),
-        ("parts", _parts),
-        ("voices", _voices),
+        ("voices", voice_findings),
         ("registry", lambda: _registry(registry)),
         ("corpus", lambda: corpus_findings(data, here)),
         ("features", lambda: feature_findings(data, here)),
@@ -100,13 +99,17 @@ def probe(code: str = PROBE, timeout_s: float = 120) -> tuple[dict[str, Any] | N
 
 
 def torch_findings() -> Iterator[Finding]:
-    """Examine the pair of torch and torchaudio, which must be of one release, and the device they see."""
+    """Examine the pair of torch and torchaudio, which must be of one release, and the device they see.
+
+    Only where all of [train] is installed: a torch that is here for something else may be of any release.
+    """
+    if _versions(EXTRAS["train"].libraries)[1]:
+        return
     versions = {name: installed(name) for name in ("torch", "torchaudio")}
     told = " with ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
-    for found in versions.values():
-        if found is None or found.split(".")[:2] != SERIES.split("."):
-            yield Finding("torch", FAIL, f"{told}: kwspot needs both of {SERIES}", PAIR)
-            return
+    if any((found or "").split(".")[:2] != SERIES.split(".") for found in versions.values()):
+        yield Finding("torch", FAIL, f"{told}: kwspot needs both of {SERIES}", PAIR)
+        return
     answer, trouble = probe()
     if answer is None:
         yield Finding("torch", FAIL, f"{told}: cannot be imported together: {trouble}", PAIR)
@@ -116,25 +119,45 @@ def torch_findings() -> Iterator[Finding]:
     yield Finding("device", OK, f"{device}; {answer['threads']} threads of {os.cpu_count()} cores")
 
 
-def _parts() -> Iterator[Finding]:
-    versions = {name: installed(name) for name in PARTS}
-    if missing := [name for name, found in versions.items() if found is None]:
-        yield Finding("parts", FAIL, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+def _base() -> Iterator[Finding]:
+    there, missing = _versions(BASE)
+    if missing:
+        yield Finding("base", FAIL, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     else:
-        yield Finding("parts", OK, ", ".join(f"{name} {found}" for name, found in versions.items()))
+        yield Finding("base", OK, there)
 
 
-def _voices() -> Iterator[Finding]:
+def extra_findings() -> Iterator[Finding]:
+    """Examine the extras: one that is not there is no fault, one that is there in part may be."""
+    for name, extra in EXTRAS.items():
+        there, missing = _versions(extra.libraries)
+        install = f"pip install 'kwspot[{name}]'"
+        if extra.libraries[0] in missing:
+            yield Finding(name, OK, f"not installed; for {extra.purpose}: {install}")
+        elif missing:
+            says = f"{there}; missing for {extra.purpose}: {', '.join(missing)}"
+            yield Finding(name, WARN, says, install)
+        else:
+            yield Finding(name, OK, there)
+
+
+def voice_findings() -> Iterator[Finding]:
+    """Examine the speech synthesisers, of which any is enough and none is no fault."""
     from kwspot.synthesis.engines import ENGINES
 
-    versions = {info.distribution: installed(info.distribution) for info in ENGINES.values()}
-    there = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
-    absent = ", ".join(name for name, found in versions.items() if not found)
+    there, absent = _versions([info.distribution for info in ENGINES.values()])
+    purpose = "'kwspot download --synthetic' and 'kwspot synthesize'"
     if there:
-        yield Finding("voices", OK, f"{there}{'; not installed: ' + absent if absent else ''} (optional)")
+        yield Finding("voices", OK, f"{there}{'; not installed: ' + ', '.join(absent) if absent else ''}")
     else:
-        says = "no synthesiser is installed; only 'kwspot download --synthetic' needs one"
-        yield Finding("voices", WARN, says, "pip install 'kwspot[synth]'")
+        yield Finding("voices", OK, f"not installed; for {purpose}: pip install 'kwspot[synth]'")
+
+
+def _versions(distributions: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the distributions that are installed, with their versions, and the names of those that are not."""
+    versions = {name: installed(name) for name in distributions}
+    there = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
+    return there, [name for name, found in versions.items() if not found]
 
 
 def _registry(path: Path | None) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Errors a user can cause and fix: the command line shows each as one line and exits with its code.
 
-    0 ok   1 failed, or a gate not met   2 usage or configuration   3 missing data or model
-    4 integrity   5 missing optional part   130 Ctrl-C   143 SIGTERM
+    0 ok   1 failed, or a gate not met   2 usage or configuration   3 missing data, model or optional part
+    4 integrity   130 Ctrl-C   143 SIGTERM
 
 A message says what is wrong, where, and what to do next.
 """
@@ -31,10 +31,11 @@ class IntegrityError(KwspotError):
     exit_code = 4
 
 
-class MissingPartError(KwspotError):
-    """An optional part (an extra) is not installed."""
+class MissingPartError(MissingError):
+    """An extra that the command needs is not installed; the message ends with the command that installs it."""
 
-    exit_code = 5
+    def __init__(self, message: str, extra: str) -> None:
+        super().__init__(f"{message}; run: pip install 'kwspot[{extra}]'")
 
 
 class StoppedError(KwspotError):

@@ -8,11 +8,14 @@ import sys
 
 import pytest
 
+from kwspot.cli import COMMANDS, NEEDS
+from kwspot.extras import EXTRAS
+
 PACKAGE = Path(__file__).parents[1] / "kwspot"
 # A package may import packages of the lines above its own, and none of its own line.
 LEVELS = """
     errors
-    files tasks prefetch seeding
+    files tasks prefetch seeding extras
     experiments audio
     signal corpus
     synthesis features models inference
@@ -24,9 +27,10 @@ LEVELS = """
     __main__
 """
 LEVEL = {name: i for i, line in enumerate(LEVELS.strip().splitlines()) for name in line.split()}
-# What works without torch: these modules, and all that they import.
+# The half without torch: these modules, and all that they import, at once or when they run.
 LIGHT = ["commands.predict", "commands.spot", "commands.listen", "commands.models", "commands.compare",
-         "commands.doctor", "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
+         "commands.doctor", "commands.experiments", "commands.runs", "commands.download", "commands.synthesize",
+         "commands.ui", "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
 
 
 def module_name(path):
@@ -98,6 +102,35 @@ def all_imports(path):
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}  # type: ignore[misc]
     return {module.split(".")[0] for module in modules}
+
+
+def reached_from(name):
+    """Return a module and all that it imports, in functions too, and so on."""
+    reached, waiting = set(), [name]
+    while waiting:
+        if (module := waiting.pop()) not in reached:
+            reached.add(module)
+            waiting += kwspot_imports(FILES[module])
+    return reached
+
+
+def optional_libraries(name):
+    known = {library for extra in EXTRAS.values() for library in extra.libraries}
+    return {library for module in reached_from(name) for library in all_imports(FILES[module]) & known}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_half_reaches_no_torch(name):
+    assert not optional_libraries(name) & set(EXTRAS["train"].libraries)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_a_command_asks_for_every_library_of_an_extra_that_it_reaches(command):
+    module = command.__module__.removeprefix("kwspot.")
+    asked_for = set(NEEDS.get(module.removeprefix("commands."), ()))
+    if module == "commands.listen":
+        asked_for.add("sounddevice")  # in audio.microphone: a pipe needs none
+    assert optional_libraries(module) <= asked_for
 
 
 @pytest.mark.parametrize("name", LIGHT)

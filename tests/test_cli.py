@@ -17,7 +17,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from kwspot import __version__, errors
-from kwspot.cli import app
+from kwspot.cli import NEEDS, app
+from kwspot.extras import extra_of
 from tests.toy import SETTINGS, make_cache
 
 HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "gradio")
@@ -128,9 +129,9 @@ def test_codes_are_the_documented_ones():
         errors.ConfigError: 2,
         errors.MissingError: 3,
         errors.IntegrityError: 4,
-        errors.MissingPartError: 5,
     }
     assert {error: error("x").exit_code for error in codes} == codes
+    assert errors.MissingPartError("kwspot eval needs torch", "train").exit_code == 3
     assert [errors.StoppedError("x", number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
 
 
@@ -277,7 +278,20 @@ def test_tensorboard_shows_the_runs(project):
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize(("name", "extra"), [("ui", "ui"), ("sweep", "sweep"), ("listen", "mic")])
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_command_without_its_extra_is_one_line_before_any_work(project, monkeypatch, name):
+    arguments = {"export": ["lstm"], "sweep": ["lstm", "--over", "train.epochs=1,2"], "ui": [], "tensorboard": []}
+    missing = NEEDS[name][0]
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = run(name, *arguments.get(name, ["lstm"]))
+    assert done.exit_code == 3
+    assert done.stdout == ""
+    install = f"pip install 'kwspot[{extra_of(missing)}]'"
+    assert done.stderr == f"error: kwspot {name} needs {missing}; run: {install}\n"
+    assert sorted(path.name for path in project.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize(("name", "extra"), [*((name, extra_of(NEEDS[name][0])) for name in NEEDS), ("listen", "mic")])
 def test_help_names_the_optional_part(name, extra):
     """Square brackets are markup to rich, which drops what it does not know."""
     assert f"pip install 'kwspot[{extra}]'" in CliRunner().invoke(app, [name, "--help"]).stdout

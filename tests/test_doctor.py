@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+import re
 
 import numpy as np
 import pytest
@@ -11,12 +12,25 @@ from typer.testing import CliRunner
 from kwspot import doctor
 from kwspot.cli import app
 from kwspot.corpus.layout import corpus_fingerprint
-from kwspot.doctor import FAIL, OK, WARN, Finding, corpus_findings, feature_findings, run_findings, torch_findings
+from kwspot.doctor import (
+    FAIL,
+    OK,
+    WARN,
+    Finding,
+    corpus_findings,
+    extra_findings,
+    feature_findings,
+    run_findings,
+    torch_findings,
+    voice_findings,
+)
 from kwspot.experiments.settings import FrontEnd
+from kwspot.extras import EXTRAS
 from kwspot.features.cache import CachedClip, cache_folder, opened_writer
 from tests.records import make_run
 
 SHORT = FrontEnd(clip_ms=100)
+TRAINING = dict.fromkeys(("tensorboard", "onnx", "spox"), "1.0")  # that is [train] without the pair
 
 
 @pytest.fixture
@@ -56,16 +70,39 @@ def test_the_pair_in_this_environment_works():
     assert "threads" in device.says
 
 
-@pytest.mark.parametrize(
-    ("torch", "torchaudio"), [("2.15.0", "2.11.0"), ("2.11.0", None), (None, None), ("2.1.1", "2.1.1")]
-)
+@pytest.mark.parametrize(("torch", "torchaudio"), [("2.15.0", "2.11.0"), ("2.11.0", "2.9.1"), ("2.1.1", "2.1.1")])
 def test_a_pair_of_other_versions_fails_before_it_is_imported(monkeypatch, torch, torchaudio):
-    with_versions(monkeypatch, torch=torch, torchaudio=torchaudio)
+    with_versions(monkeypatch, **TRAINING, torch=torch, torchaudio=torchaudio)
     monkeypatch.setattr(doctor, "probe", lambda: pytest.fail("imported"))
     finding = only(torch_findings())
     assert finding.state == FAIL
     assert finding.repair == "pip install 'torch==2.11.*' 'torchaudio==2.11.*'"
-    assert str(torch or "missing") in finding.says
+    assert f"torch {torch} with torchaudio {torchaudio}" in finding.says
+
+
+def test_extras_that_are_not_there_are_no_fault_but_said(monkeypatch):
+    with_versions(monkeypatch)
+    findings = {finding.name: finding for finding in [*extra_findings(), *voice_findings()]}
+    assert set(findings) == {*EXTRAS, "voices"}
+    for name, finding in findings.items():
+        assert (finding.state, finding.repair) == (OK, None)
+        assert f"pip install 'kwspot[{name.replace('voices', 'synth')}]'" in finding.says
+
+
+def test_half_an_extra_is_a_warning_and_torch_by_itself_is_not_examined(monkeypatch):
+    with_versions(monkeypatch, torch="2.15.0", onnx="1.20.0", optuna="5.0.0")
+    assert list(torch_findings()) == []
+    train, sweep = list(extra_findings())[:2]
+    assert (train.state, train.repair) == (WARN, "pip install 'kwspot[train]'")
+    assert train.says.startswith("torch 2.15.0, onnx 1.20.0; missing for featurize, train")
+    assert train.says.endswith(": torchaudio, tensorboard, spox")
+    assert sweep == Finding("sweep", OK, "optuna 5.0.0")
+
+
+def test_a_library_of_the_base_that_is_missing_is_a_failure(monkeypatch, tmp_path):
+    with_versions(monkeypatch, **(dict.fromkeys(doctor.BASE, "1.0") | {"soxr": None}))
+    (base,) = (finding for finding in doctor.examine(tmp_path, tmp_path) if finding.name == "base")
+    assert (base.state, base.says, base.repair) == (FAIL, "missing: soxr", "pip install soxr")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +114,7 @@ def test_a_pair_of_other_versions_fails_before_it_is_imported(monkeypatch, torch
     ],
 )
 def test_a_pair_that_cannot_be_imported_is_a_finding(monkeypatch, code, timeout_s, last_words):
-    with_versions(monkeypatch, torch="2.11.0+cpu", torchaudio="2.11.0")
+    with_versions(monkeypatch, **TRAINING, torch="2.11.0+cpu", torchaudio="2.11.0")
     probe = doctor.probe
     monkeypatch.setattr(doctor, "probe", lambda: probe(code, timeout_s))
     finding = only(torch_findings())
@@ -200,9 +237,12 @@ def test_the_command_prints_lines_or_json_and_fails_where_something_does(tmp_pat
     assert "torch" in {finding["name"] for finding in content["findings"]}
 
 
-def test_the_series_is_the_one_that_is_pinned():
-    pins = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-    assert f'"torch=={doctor.SERIES}.*"' in pins
-    assert f'"torchaudio=={doctor.SERIES}.*"' in pins
-    for part in doctor.PARTS:
-        assert f'"{part}>=' in pins
+def test_what_is_examined_is_what_pip_installs():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    assert {f"{name}=={doctor.SERIES}.*" for name in ("torch", "torchaudio")} <= set(extras["train"])
+    assert [re.match(r"[\w-]+", one)[0] for one in declared["dependencies"]] == list(doctor.BASE)
+    for name, extra in EXTRAS.items():
+        own = [re.match(r"[\w-]+", one)[0] for one in extras[name] if not one.startswith("kwspot")]
+        assert own == list(extra.libraries)

@@ -9,7 +9,8 @@ from typing import Any
 
 from kwspot.audio.blocks import SHORT_BLOCK_S, resampled
 from kwspot.audio.reading import Waveform
-from kwspot.errors import ConfigError, KwspotError, MissingError, MissingPartError
+from kwspot.errors import ConfigError, KwspotError, MissingError
+from kwspot.extras import require
 
 BUFFER_S = 0.5  # of sound that the device keeps while the model works
 
@@ -26,7 +27,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """List what can be listened with; MissingPartError without sounddevice or PortAudio."""
+    """List what can be listened with; MissingError without sounddevice or PortAudio."""
     sounddevice = _sounddevice()
     systems, default = sounddevice.query_hostapis(), sounddevice.default.device[0]
     return [
@@ -94,12 +95,9 @@ def _reason(error: Exception) -> str:
 
 def _sounddevice() -> Any:
     """Import sounddevice, which loads PortAudio."""
+    require("listening", "sounddevice")
     try:
         import sounddevice
-    except ModuleNotFoundError as error:
-        raise MissingPartError("listening needs sounddevice; run: pip install 'kwspot[mic]'") from error
     except OSError as error:
-        raise MissingPartError(
-            "listening needs PortAudio; on Debian and Ubuntu run: apt install libportaudio2"
-        ) from error
+        raise MissingError("listening needs PortAudio; on Debian and Ubuntu run: apt install libportaudio2") from error
     return sounddevice

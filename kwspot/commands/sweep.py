@@ -41,11 +41,10 @@ def sweep(
     registry: RegistryPath = None,
     quiet: Quiet = False,
 ) -> None:
-    r"""Search over settings of an experiment: the best validation accuracy wins.
+    """Search over settings of an experiment: the best validation accuracy wins.
 
     Every trial is a run; the study lies beside them, and the same command goes
     on with it. Prints run, validation accuracy and settings, the best first.
-    Needs: pip install 'kwspot\[sweep]'
 
     Examples:
 

@@ -42,12 +42,13 @@ def synthesize(
       kwspot synthesize yes no up down --out synth --seed 2 --negatives 80
     """
     from kwspot.seeding import rng_for
-    from kwspot.synthesis.corpus import synthesize_corpus
+    from kwspot.synthesis.corpus import chosen_engines, synthesize_corpus
     from kwspot.synthesis.negatives import choose_negatives, read_lexicon, without_entry
 
     keywords = [" ".join(word.split()) for word in words]
     if twice := sorted({word for word in keywords if [w.lower() for w in keywords].count(word.lower()) > 1}):
         raise ConfigError(f"{', '.join(twice)}: given twice")
+    chosen_engines(engine)  # before any note
     lexicon = read_lexicon()
     if lexicon is None:
         console.note("without hibari-tts there is no dictionary: nothing that sounds alike, only other words")

@@ -16,12 +16,11 @@ def ui(
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
-    r"""Open a page in the browser: record a word, spot words live, compare runs.
+    """Open a page in the browser: record a word, spot words live, compare runs.
 
     It is served on this machine only unless --host says otherwise, and loads
     nothing from anywhere else. What the live mode hears is not stored. Browsers
     give the microphone to pages on localhost or https only. Ctrl-C ends it.
-    Needs: pip install 'kwspot\[ui]'
 
     Examples:
 

@@ -2,5 +2,5 @@
 
     waveforms (batch, n_samples) -> features (batch, n_frames, n_mels) float32 -> cache -> Split.batches
 
-`log_mel` and `dataset` need torch, the rest does not. Imports corpus, audio and experiments.
+`cache`, `silence` and `reference` need no torch, the rest does. Imports corpus, audio and experiments.
 """

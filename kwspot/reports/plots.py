@@ -225,7 +225,7 @@ def plot_clip(
     waveform: NDArray[np.float32],
     sample_rate: int,
     span: tuple[int, int],
-    frames: NDArray[np.float32],
+    frames: NDArray[np.floating],
     front_end: FrontEnd,
     path: Path,
 ) -> None:

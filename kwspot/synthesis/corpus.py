@@ -161,7 +161,7 @@ def synthesize_corpus(
     MissingPartError if no engine is installed, ConfigError if `dest` holds something else. The bytes depend on the
     other arguments only, not on `workers`, the number of processes.
     """
-    versions = _versions(engines)
+    versions = chosen_engines(engines)
     if n_voices < 1 or not words or len(set(words)) < len(words) or not all(map(_names_a_folder, words)):
         raise ConfigError(
             "a spoken corpus needs at least one voice, and different words that can name a folder, none of them "
@@ -239,17 +239,15 @@ def _file(word: str, name: str, take: int = 0) -> str:
     return f"{word}/{name}_nohash_{take}.wav"
 
 
-def _versions(engines: Sequence[str] | None) -> dict[str, str]:
-    """Return the versions of the engines to use, in the order of the table."""
+def chosen_engines(engines: Sequence[str] | None) -> dict[str, str]:
+    """Return the versions of the engines to use, all or those named; MissingPartError if one is not installed."""
     there = installed()
     if unknown := [name for name in engines or () if name not in ENGINES]:
         raise ConfigError(f"no engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
     if missing := [name for name in engines or () if name not in there]:
-        raise MissingPartError(
-            f"the engine '{missing[0]}' is not installed; run: pip install 'kwspot[{ENGINES[missing[0]].extra}]'"
-        )
+        raise MissingPartError(f"the engine '{missing[0]}' is not installed", ENGINES[missing[0]].extra)
     if not there:
-        raise MissingPartError("no speech synthesiser is installed; run: pip install 'kwspot[synth]'")
+        raise MissingPartError("no speech synthesiser is installed", "synth")
     return {name: version for name, version in there.items() if not engines or name in engines}
 
 

@@ -116,9 +116,7 @@ class Engine:
         if name not in ENGINES:
             raise ConfigError(f"no engine '{name}'; known: {', '.join(ENGINES)}")
         if name not in installed():
-            raise MissingPartError(
-                f"the engine '{name}' is not installed; run: pip install 'kwspot[{ENGINES[name].extra}]'"
-            )
+            raise MissingPartError(f"the engine '{name}' is not installed", ENGINES[name].extra)
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(

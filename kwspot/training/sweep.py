@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kwspot.errors import ConfigError, MissingPartError
+from kwspot.errors import ConfigError
 from kwspot.experiments.registry import load_experiment, read_override
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
@@ -105,14 +105,17 @@ def search(
 
     A study that is there already is resumed, the trial that was interrupted first. None if the callbacks stopped it.
     """
-    optuna = _optuna()
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     for end in (0, -1):  # so that a misspelt key is said before anything is trained
         load_experiment(name, registry, [*overrides, *(f"{d.key}={d.values[end]}" for d in dimensions)])
     base = load_experiment(name, registry, overrides)
     deciding = [base.deciding(), seed, [[d.key, d.values] for d in dimensions]]
     path = runs_dir / FOLDER / f"{name}-{digest_of(deciding)[:8]}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     study = optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
@@ -141,12 +144,3 @@ def search(
     done = study.get_trials(states=[states.COMPLETE])
     found = [Trial(one.user_attrs["run"], one.params, one.value) for one in done if one.value is not None]
     return sorted(found, key=lambda one: -one.accuracy_validation)
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingPartError("kwspot sweep needs optuna; run: pip install 'kwspot[sweep]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna

@@ -18,14 +18,16 @@ from tempfile import TemporaryDirectory
 from threading import Event, Lock
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import gradio
+from starlette.middleware import Middleware
 
 from kwspot.audio.reading import LONGEST_S, AudioError, Decoded, Waveform, loudest, read_waveform, resample
 from kwspot.corpus.layout import random_test_clip
-from kwspot.errors import KwspotError, MissingError, MissingPartError
+from kwspot.errors import KwspotError, MissingError
 from kwspot.evaluation.comparison import choose_runs, sort_rows, table_rows
 from kwspot.experiments.runs import list_runs
+from kwspot.experiments.settings import FrontEnd
+from kwspot.features.reference import reference_frames
 from kwspot.inference.detector import DetectionSettings
 from kwspot.inference.model_zoo import DEFAULT_LONG, bundled_models, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
@@ -33,14 +35,7 @@ from kwspot.inference.spotter import Prediction, Spotter
 from kwspot.inference.streaming import SlidingWindow, StreamingModel
 from kwspot.reports import results_table
 from kwspot.reports.plots import plot_clip, plot_overlay
-
-try:
-    import gradio
-    from starlette.middleware import Middleware
-
-    from kwspot.web.live import Live, expectation
-except ImportError as error:
-    raise MissingPartError("the page needs gradio; install it with: pip install 'kwspot[ui]'") from error
+from kwspot.web.live import Live, expectation
 
 N_TOP = 5
 MOST_BYTES = 20 * 2**20  # of an upload
@@ -264,11 +259,8 @@ def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) ->
 def _picture(heard: Decoded, start: int, clip: Waveform, spotter: Spotter) -> str:
     if "front_end" not in spotter.metadata:  # a model of other making
         return ""
-    from kwspot.experiments.settings import FrontEnd
-    from kwspot.features.log_mel import log_mel_frames  # torch, for the picture only
-
     front_end = FrontEnd(**spotter.metadata["front_end"])
-    frames: NDArray[np.float32] = log_mel_frames([clip], front_end)[0][: front_end.n_frames(len(clip))]
+    frames = reference_frames(clip, front_end)
     span = (start, start + len(clip))
     alt = "Waveform, and log-mel frames of the part that was looked at"
     return _drawn(lambda path: plot_clip(heard.waveform, heard.sample_rate, span, frames, front_end, path), alt)

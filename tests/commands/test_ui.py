@@ -250,8 +250,8 @@ def test_errors_are_one_line(folder):
     done = ui("--model", "nothing")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     done = ui(code="import sys; sys.modules['gradio'] = None")
-    assert done.returncode == 5
-    assert done.stderr == "error: the page needs gradio; install it with: pip install 'kwspot[ui]'\n"
+    assert done.returncode == 3
+    assert done.stderr == "error: kwspot ui needs gradio; run: pip install 'kwspot[ui]'\n"
 
 
 def test_the_loudest_part_is_the_one_with_the_tone():

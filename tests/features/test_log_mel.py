@@ -11,6 +11,7 @@ from kwspot.errors import ConfigError
 from kwspot.experiments.registry import load_registry
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.log_mel import LogMel, log_mel_frames, mel_bands
+from kwspot.features.reference import reference_frames
 from tests.sounds import RATE, tone
 
 DEFAULT = FrontEnd()
@@ -32,26 +33,12 @@ def log_mel(waveform, front_end=DEFAULT):
     return LogMel(front_end)(torch.as_tensor(waveform))
 
 
-def numpy_log_mel(waveform, f):
-    """The front end from its definition, in float64."""
-    n_frames = (len(waveform) - f.win_length) // f.hop_length + 1
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(f.win_length) / f.win_length)
-    starts = f.hop_length * np.arange(n_frames)
-    windows = np.stack([waveform[s : s + f.win_length].astype(np.float64) * hann for s in starts])
-    power = np.abs(np.fft.rfft(windows, f.n_fft)) ** 2
-    mel_edges = np.linspace(*(2595 * np.log10(1 + np.array([f.f_min, f.f_max]) / 700)), f.n_mels + 2)  # type: ignore[call-overload]
-    low, centre, high = (700 * (10 ** (mel_edges[i : i + f.n_mels] / 2595) - 1) for i in range(3))
-    bins = np.fft.rfftfreq(f.n_fft, 1 / f.sample_rate)[:, None]
-    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clip(min=0)
-    return np.log(power @ triangles + f.log_offset)
-
-
 @every_front_end
 def test_equals_an_independent_computation(front_end):
     waveform = noise(front_end.clip_length)
     ours = log_mel(waveform[None], front_end)[0]
     assert ours.dtype == torch.float32
-    np.testing.assert_allclose(ours.numpy(), numpy_log_mel(waveform, front_end), atol=1e-4)
+    np.testing.assert_allclose(ours.numpy(), reference_frames(waveform, front_end), atol=1e-4)
 
 
 @every_front_end
@@ -144,6 +131,10 @@ def test_settings_that_cannot_be_computed_are_refused(change, message):
         LogMel(FrontEnd(**change))
 
 
-def test_every_front_end_of_the_registry_can_be_computed():
+def test_every_front_end_of_the_registry_is_computed_and_drawn_alike():
     for front_end in {experiment.front_end for experiment in load_registry().values()}:
-        LogMel(front_end)
+        for n_samples in (front_end.clip_length, front_end.win_length, front_end.win_length + front_end.hop_length - 1):
+            waveform = noise(n_samples)
+            drawn = reference_frames(waveform, front_end)
+            assert drawn.shape == (front_end.n_frames(n_samples), front_end.n_mels)
+            np.testing.assert_allclose(log_mel(waveform[None], front_end)[0].numpy(), drawn, atol=1e-4)

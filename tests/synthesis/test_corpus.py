@@ -251,7 +251,7 @@ def test_without_an_engine_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "installed", dict)
     with pytest.raises(MissingPartError, match=r"pip install 'kwspot\[synth\]'") as caught:
         synthesize_corpus(tmp_path / "data")
-    assert caught.value.exit_code == 5
+    assert caught.value.exit_code == 3
     with pytest.raises(MissingPartError, match=r"'espeak' is not installed; run: pip install 'kwspot\[espeak\]'"):
         synthesize_corpus(tmp_path / "data", engines=["espeak"])
     with pytest.raises(ConfigError, match="no engine 'festival'"):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -127,10 +126,3 @@ def test_interrupted_command_says_how_to_go_on(data, monkeypatch):
     stopped = CliRunner().invoke(app, ["sweep", "lstm", "--over", "model.hidden_size=4,8", *place, *settings])
     assert stopped.exit_code == 130
     assert "the same command goes on" in stopped.stderr
-
-
-def test_without_optuna_the_part_is_named(data, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    missing = CliRunner().invoke(app, ["sweep", "lstm", "--over", "model.hidden_size=4,8", "--data", str(data)])
-    assert missing.exit_code == 5
-    assert "kwspot[sweep]" in missing.stderr
