@@ -267,7 +267,7 @@ def test_a_machine_without_a_microphone_says_so(folder, monkeypatch):
     (folder / "sounddevice.py").write_text((folder / "sounddevice.py").read_text() + "query_devices = list\n")
     done = listen()
     assert done.exit_code == 3
-    assert done.stderr == "error: no microphone: PortAudio finds no input device; 'kwspot listen -' hears a pipe\n"
+    assert done.stderr == "error: no microphone: PortAudio finds no input device; 'kwspot listen -' reads a pipe\n"
 
 
 @needs_portaudio
