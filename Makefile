@@ -1,5 +1,6 @@
 # make demo   install, then the whole way on a corpus this machine speaks itself: a few minutes
 # make test   install what the tests need, then ruff, mypy and all tests
+# make test-fast   the tests that take no more than seconds, without ruff and mypy
 # make docs   write the tables and figures of the documents from the records in results/
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ export KWSPOT_DATA ?= demo/data
 export KWSPOT_RUNS ?= demo/runs
 DEMO := rnn rnn_ln lstm lstm_fixed
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-fast lint docs clean
 .DELETE_ON_ERROR:
 
 # Debian's python3 may lack venv; virtualenv then does the same, from a folder of its own.
@@ -78,6 +79,10 @@ lint: $(VENV)/test-installed
 # that the minute of the live page is heard once, and files in their order, so that the two with browsers lie far apart.
 test: lint $(VENV)/browser $(VENV)/portaudio
 	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What a change is tried with as it is written; `make test` has the rest.
+test-fast: $(VENV)/test-installed
+	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # tests/test_docs.py runs these and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md

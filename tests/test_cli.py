@@ -80,6 +80,7 @@ def test_version():
     assert run("--version").stdout == f"kwspot {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -135,6 +136,7 @@ def test_codes_are_the_documented_ones():
     assert [errors.StoppedError("x", number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
 
 
+@pytest.mark.slow
 def test_seeds_may_follow_one_another(project):
     done = run("train", "rnn", "lstm", "--seed", 3, 1, *overrides("train.epochs=1"), "-q")
     assert done.exit_code == 0, done.stderr
@@ -152,6 +154,7 @@ def test_progress_goes_to_stderr_a_line_an_epoch(project):
     assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_names_the_command_that_resumes(project, number, code):
     arguments = ["train", "lstm", *overrides("train.epochs=500", "train.patience=500")]
@@ -258,6 +261,7 @@ def test_shell_completion_knows_the_names(project, line, expected):
     assert found == expected, done.stderr
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_runs(project):
     run("train", "lstm", *overrides("train.epochs=1"), "-q")
     with socket.socket() as free:

@@ -16,6 +16,8 @@ from kwspot import __version__
 from kwspot.cli import app
 from tests.sounds import tone, write_sound
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 MOST_MB = 500
 slow = pytest.mark.slow  # an installation from the registry

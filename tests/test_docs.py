@@ -46,6 +46,7 @@ def test_every_command_in_the_readme_exists():
         assert line[line.index("kwspot") + 1] in COMMANDS
 
 
+@pytest.mark.slow
 def test_blocks_of_the_readme_run(tmp_path):
     """Every block under 'Use it' and 'Train your own', as written, one after the other in a folder with recordings."""
     write_sound(tmp_path / "x.wav", tone(440))

@@ -63,6 +63,7 @@ def with_versions(monkeypatch, **versions):
     monkeypatch.setattr(doctor, "installed", lambda name: versions.get(name.replace("-", "_")))
 
 
+@pytest.mark.slow
 def test_the_pair_in_this_environment_works():
     torch, device = torch_findings()
     assert (torch.state, device.state) == (OK, OK)

@@ -21,7 +21,10 @@ from kwspot.inference.pipeline import spot
 from kwspot.inference.streaming import SlidingWindow
 from kwspot.training.run import run_experiment
 
-pytestmark = pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("KWSPOT_REAL_CORPUS" not in os.environ, reason="KWSPOT_REAL_CORPUS is not set"),
+]
 SPEECH = Path(os.environ.get("KWSPOT_REAL_CORPUS", ""))
 WORDS = ("yes", "no", "left", "stop")
 

@@ -160,6 +160,7 @@ def test_a_pipe_without_sound_is_one_clear_line(tmp_path, monkeypatch, content, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
     """Five minutes of 48 kHz stereo would be 115 MB of samples."""
     with soundfile.SoundFile(tmp_path / "x.flac", "w", 48_000, 2) as file:

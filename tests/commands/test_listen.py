@@ -92,6 +92,7 @@ def listen(*arguments):
     return CliRunner().invoke(app, ["listen", *MODEL, *arguments])
 
 
+@pytest.mark.slow
 def test_an_event_is_said_while_the_pipe_is_open(said):
     """Every event comes before the sound goes on for more than a second."""
     wave, words = said
@@ -112,6 +113,7 @@ def test_an_event_is_said_while_the_pipe_is_open(said):
         assert process.stdout.read() == b""
 
 
+@pytest.mark.slow
 def test_a_slow_writer_with_a_header(said):
     """One second of sound every 0.2 s, as a WAV of unknown length."""
     import io
@@ -279,6 +281,7 @@ def test_devices_are_listed(alsa):
     assert all(row[3].endswith(" Hz") and row[2] == "ALSA" for row in rows)
 
 
+@pytest.mark.slow
 @needs_portaudio
 def test_words_spoken_into_a_microphone(alsa, said):
     with listening("--exec", "echo $KWSPOT_WORD >> heard") as process:

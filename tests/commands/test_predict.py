@@ -100,6 +100,7 @@ def test_a_list_is_answered_line_by_line(folder):
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(folder):
     """A list without end: after thousands of files the process is no larger than after hundreds."""
     code = "import sys\nwhile True: sys.stdout.write('clips/1.wav\\n' * 100)"

@@ -139,6 +139,7 @@ def test_closed_pipe_is_quiet(folder):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_columns_stand_below_each_other_on_a_terminal(folder, said):
     parent, child = pty.openpty()
     with subprocess.Popen([*KWSPOT, "spot", *MODEL, "long.wav"], stdout=child):

@@ -14,6 +14,8 @@ from kwspot.synthesis import corpus as synthetic
 from kwspot.synthesis.engines import ENGINES, installed
 from tests.sounds import tone, write_noise, write_sound
 
+pytestmark = pytest.mark.slow
+
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SECTION = README[README.index("## Your own words") : README.index("## Experiments")]
 # What makes the documented commands quick; nothing else of them is changed.

@@ -22,6 +22,8 @@ from tests.browsers import CHROMIUM, PATIENCE_MS, chromium, free_port, served, v
 from tests.records import make_run
 from tests.sounds import RATE, tone, write_sound
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gradio", reason="the [ui] extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

@@ -131,6 +131,7 @@ def test_what_is_there_is_never_overwritten(tmp_path):
     assert read_tree(tmp_path) == {"yes/a.wav": b"mine", "yes/b.wav": b"new"}
 
 
+@pytest.mark.slow
 def test_killed_at_any_change_the_next_call_ends_the_same(tmp_path):
     """The marker is there only with all the files; in every fifth case the next call is killed as well."""
     for n_changes in range(100):

@@ -142,6 +142,7 @@ def measured(tmp_path_factory):
     return run, data, json.loads(result.stdout)["false_alarms"], folder / "plots"
 
 
+@pytest.mark.slow
 def test_what_validation_chose_is_in_the_model_files(measured):
     run, _, record, _ = measured
     assert record == read_run(run.path).false_alarms["validation"]
@@ -185,6 +186,7 @@ def test_words_held_out_are_named(measured):
     assert "Words never trained on: up." in text
 
 
+@pytest.mark.slow
 def test_compare_shows_what_was_measured_on_test(measured, tmp_path):
     run, data, _, _ = measured
     with pytest.raises(MissingError, match="--false-alarms"):

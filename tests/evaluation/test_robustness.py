@@ -98,6 +98,7 @@ def measured(recorded):
     return measure_robustness(run, split="train", data=data)
 
 
+@pytest.mark.slow
 def test_every_condition_is_measured_on_every_clip(recorded, measured):
     run, _, data = recorded
     evaluation = evaluate_run(run, split="train", data=data, device="cpu")
@@ -110,6 +111,7 @@ def test_every_condition_is_measured_on_every_clip(recorded, measured):
     assert all(0 <= condition["accuracy"] <= 1 for condition in measured["conditions"])
 
 
+@pytest.mark.slow
 def test_measured_again_it_is_the_same(recorded, measured, monkeypatch):
     monkeypatch.setattr(robustness, "BATCH", 7)
     run, _, data = recorded

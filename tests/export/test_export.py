@@ -192,6 +192,7 @@ def test_a_published_model_is_measured_and_has_no_model_file(tmp_path):
         prepare(run, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in REGISTRY if REGISTRY[name].model.published is None])
 def test_every_experiment_exports_small(name, tmp_path):
     """With the weights it starts from, at its full size; the run is one that was never trained."""

@@ -173,6 +173,7 @@ def test_noise_that_is_short_and_of_another_rate_will_do(tmp_path):
     assert {clip.split for clip in cache.clips if clip.word == "silence"} == {TRAIN, VALIDATION, TEST}
 
 
+@pytest.mark.slow
 def test_shards_and_workers_decide_nothing(tmp_path):
     make_corpus(tmp_path / "a", n_speakers=12)
     write_noise(tmp_path / "a")
@@ -239,6 +240,7 @@ def children_of(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @linux
 def test_killed_at_any_moment_it_goes_on_with_the_unfinished_shards(tmp_path, monkeypatch):
     data = make_corpus(tmp_path / "data", n_speakers=200)
@@ -280,6 +282,7 @@ def add_hours(data):
     os.truncate(path, 44 + n_bytes)
 
 
+@pytest.mark.slow
 @linux
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     data = tmp_path / "data"

@@ -103,6 +103,7 @@ def test_a_word_at_the_very_end_is_found(spotter):
     assert event.end_s <= len(wave) / RATE
 
 
+@pytest.mark.slow
 def test_five_minutes_are_their_overlapping_minutes(spotter):
     """With windows; benchmarks/spot.py does it with an hour."""
     sentence, _ = spoken(12)

@@ -31,6 +31,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True])
 def test_written_gradient_equals_numeric_one(normalise):
     torch.manual_seed(0)

@@ -65,6 +65,7 @@ def drawn(rows, tmp_path_factory):
     return folder, files, reports
 
 
+@pytest.mark.slow
 def test_every_run_has_its_curves_and_all_have_overlays(rows, drawn):
     folder, files, reports = drawn
     expected = {f"{curve}.svg" for curve in (*CURVES, "cost")}
@@ -74,6 +75,7 @@ def test_every_run_has_its_curves_and_all_have_overlays(rows, drawn):
     assert reports == [(i, 17) for i in range(1, 18)]
 
 
+@pytest.mark.slow
 def test_traces_stand_side_by_side(tmp_path):
     settings = {"task": ["a", "b"], "front_end": {"hop_ms": 10.0}, "model": {}, "train": {}}
     for name in ("rnn", "lstm"):
@@ -150,6 +152,7 @@ def test_axes_and_titles_say_what_is_shown(rows, drawn):
     assert "best epoch on validation: 3, 70.0 %" in texts_of(folder / "lstm" / run.id / "accuracy_validation.svg")
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_in_another_process(rows, tmp_path):
     write_plots(rows[1:], tmp_path / "first")
     evaluation = make_evaluation(0.9, WORDS_35[:9], n=900)

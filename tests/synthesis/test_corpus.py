@@ -99,6 +99,7 @@ def test_marker_says_who_spoke_and_the_folder_is_whole(spoken):
     assert check(spoken).complete
 
 
+@pytest.mark.slow
 @EACH_ENGINE
 def test_the_same_seed_speaks_the_same_bytes(engine, tmp_path):
     for workers in (1, 2):

@@ -9,6 +9,8 @@ from kwspot.synthesis import engines
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
 from kwspot.tasks import WORDS_35
 
+pytestmark = pytest.mark.slow
+
 EACH_ENGINE = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in installed() else pytest.mark.skip("not installed")) for n in ENGINES]
 )

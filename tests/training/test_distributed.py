@@ -10,6 +10,8 @@ import pytest
 from kwspot.experiments.runs import list_runs
 from tests.toy import SETTINGS, make_cache
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

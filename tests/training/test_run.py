@@ -48,6 +48,7 @@ def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"])
 def test_overfits_one_batch(data, tmp_path, cell):
     settings = f"""
@@ -254,6 +255,7 @@ def test_mixed_precision_is_left_alone_where_the_device_has_none(data, tmp_path,
     assert same_weights(weights(mixed), weights(exact))
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_its_teachers_alone(data, tmp_path):
     """All the weight is on the teachers, none on the labels."""
     longer = ["train.epochs=30", "train.patience=null", "train.learning_rate=1e-2", "model.feature_norm=standard"]
@@ -305,6 +307,7 @@ def twelve(tmp_path_factory):
 APART = ["task=kws12", "train.merge_unknown=true", "train.unknown_share=0.2", "model.feature_norm=standard"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["augment.mixup=0.2"], ["model.published=bc_resnet_1"]])
 def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, tmp_path, more):
     run = train(twelve, tmp_path, *APART, *more, "train.epochs=2")
@@ -322,6 +325,7 @@ def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, t
     torch.testing.assert_close(one[:, 11], apart[:, 12])
 
 
+@pytest.mark.slow
 def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     run = train(twelve, tmp_path, *APART, "train.epochs=30", "train.patience=null", "train.learning_rate=1e-2")
     assert run.metrics["accuracy_train"] > 0.9
@@ -427,6 +431,7 @@ def start(data, runs_dir, pause):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_is_bit_identical(data, tmp_path):
     with start(data, tmp_path / "whole", 0) as process:
         assert process.wait() == 0

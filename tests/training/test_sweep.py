@@ -55,6 +55,7 @@ def test_what_is_no_dimension_is_refused(text):
         read_dimension(text)
 
 
+@pytest.mark.slow
 def test_trials_are_runs_and_the_best_comes_first(data):
     ended = []
     found = run_search(data, 3, ended=ended.append)
@@ -84,6 +85,7 @@ def test_a_stopped_search_goes_on_with_the_trial_it_was_at(data):
     assert set(after.values()) == {"finished"}
 
 
+@pytest.mark.slow
 def test_what_falls_behind_is_stopped_early(data):
     """After four trials that learn, one with a rate of almost nothing is not worth its epochs."""
     learns = Dimension("train.learning_rate", (1e-2, 2e-2), True)

@@ -21,6 +21,8 @@ from kwspot.tasks import SILENCE
 from tests.browsers import CHROMIUM, chromium, served, visit
 from tests.sounds import RATE, tone, write_sound
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gradio", reason="the [ui] extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 httpx = pytest.importorskip("httpx")
