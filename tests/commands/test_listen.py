@@ -22,6 +22,8 @@ from kwspot.cli import app
 from tests.sounds import RATE
 from tests.speech import spoken
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("--threshold", "0.8", "--smoothing-ms", "200", "--refractory-ms", "300")
 MODEL = ("--model", "keywords10", *SETTINGS)  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
@@ -92,7 +94,6 @@ def listen(*arguments):
     return CliRunner().invoke(app, ["listen", *MODEL, *arguments])
 
 
-@pytest.mark.slow
 def test_an_event_is_said_while_the_pipe_is_open(said):
     """Every event comes before the sound goes on for more than a second."""
     wave, words = said
@@ -113,7 +114,6 @@ def test_an_event_is_said_while_the_pipe_is_open(said):
         assert process.stdout.read() == b""
 
 
-@pytest.mark.slow
 def test_a_slow_writer_with_a_header(said):
     """One second of sound every 0.2 s, as a WAV of unknown length."""
     import io
@@ -281,7 +281,6 @@ def test_devices_are_listed(alsa):
     assert all(row[3].endswith(" Hz") and row[2] == "ALSA" for row in rows)
 
 
-@pytest.mark.slow
 @needs_portaudio
 def test_words_spoken_into_a_microphone(alsa, said):
     with listening("--exec", "echo $KWSPOT_WORD >> heard") as process:

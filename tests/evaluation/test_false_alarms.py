@@ -154,6 +154,7 @@ def test_what_validation_chose_is_in_the_model_files(measured):
         assert thresholds == sorted(thresholds)
 
 
+@pytest.mark.slow
 def test_test_uses_what_validation_chose(measured):
     run, data, chosen, _ = measured
     record = measure_false_alarms(read_run(run.path), split="test", data=data, hours=0.02, snr_db=5, per_hour=1)
@@ -164,12 +165,14 @@ def test_test_uses_what_validation_chose(measured):
     assert record["snr_db"] == 5
 
 
+@pytest.mark.slow
 def test_the_record_is_copied_with_the_run(measured, tmp_path):
     run, _, record, _ = measured
     copied = copy_record(run, tmp_path)
     assert read_run(copied).false_alarms["validation"] == record
 
 
+@pytest.mark.slow
 def test_the_table_fits_80_columns_and_the_figure_says_what_it_shows(measured, tmp_path):
     _, _, record, plots = measured
     text = false_alarm_table(record)
@@ -179,6 +182,7 @@ def test_the_table_fits_80_columns_and_the_figure_says_what_it_shows(measured, t
     assert "false alarms per hour" in figure.read_text()
 
 
+@pytest.mark.slow
 def test_words_held_out_are_named(measured):
     record = measured[2] | {"held_out": ["up"], "n_held_out": 7}
     text = false_alarm_table(record)
@@ -205,6 +209,7 @@ def test_compare_shows_what_was_measured_on_test(measured, tmp_path):
     assert (tmp_path / "det.svg").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_without_model_or_other_words_it_says_what_to_do(measured, tmp_path):
     run, data, _, _ = measured
     bare = copy_record(run, tmp_path)
