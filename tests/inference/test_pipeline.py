@@ -105,7 +105,7 @@ def test_a_word_at_the_very_end_is_found(spotter):
 
 @pytest.mark.slow
 def test_five_minutes_are_their_overlapping_minutes(spotter):
-    """With windows; benchmarks/spot.py does it with an hour."""
+    """With windows; benchmarks/inference/spot.py does it with an hour."""
     sentence, _ = spoken(12)
     pause = np.random.default_rng(1).normal(0, 1e-3, 170 * RATE // 10).astype(np.float32)
     wave = np.concatenate([sentence, pause] * 11)[: 5 * MINUTE]

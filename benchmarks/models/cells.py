@@ -1,6 +1,6 @@
 """A training step of kwspot's recurrent layers against torch.nn.RNN of the same size.
 
-    python benchmarks/cells.py [--batch 256] [--steps 10] [--rounds 5] [--threads 1]
+    python benchmarks/models/cells.py [--batch 256] [--steps 10] [--rounds 5] [--threads 1]
 
 Two layers of 128 over 98 frames of 40 bands, forward and backward. The layers take turns, round by round; read the
 ratio, not the milliseconds.

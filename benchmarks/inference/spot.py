@@ -1,6 +1,6 @@
 """What long sound costs: speed on one core, peak memory, and whether an hour is its overlapping minutes.
 
-    python benchmarks/spot.py [--minutes 10 60] [--stream model.stream.onnx] [--step-ms 40]
+    python benchmarks/inference/spot.py [--minutes 10 60] [--stream model.stream.onnx] [--step-ms 40]
 
 A recording of words by a synthesiser (`pip install 'kwspot[synth]'`) with pauses, as FLAC at 48 kHz in stereo, goes
 through a process of its own, on one thread. Speed is seconds of sound per second of the process's CPU time, so that

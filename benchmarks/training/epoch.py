@@ -1,6 +1,6 @@
 """What training costs beyond the arithmetic: an epoch from the cache against bare steps on tensors in memory.
 
-    python benchmarks/epoch.py [--experiment lstm] [--clips 3200] [--rounds 5]
+    python benchmarks/training/epoch.py [--experiment lstm] [--clips 3200] [--rounds 5]
 
 Both do forward, backward, clipping and the optimiser's step for the same batches of the same model. They take turns,
 round by round, so that a machine whose speed drifts moves both; read the ratio, not the seconds.

@@ -1,6 +1,6 @@
 """What a prediction costs: a cold command, and a warm batch, beside torch with the same model.
 
-    python benchmarks/predict.py [--rounds 7] [--clips 500]
+    python benchmarks/inference/predict.py [--rounds 7] [--clips 500]
 
 Cold, a process each: `import numpy, onnxruntime, soundfile` (what nobody can do without), `kwspot predict x.wav`, and
 torch doing the same from the run's weights. Warm, in one process: files a second. All take turns, round by round;

@@ -1,6 +1,7 @@
 """What training on the whole of Speech Commands takes, from some steps of it: hours and memory, in either precision.
 
-    python benchmarks/full_size.py [gru_full ...] [--clips 84843] [--steps 8] [--rounds 5] [--threads 1] [--device cpu]
+    python benchmarks/training/full_size.py [gru_full ...] [--clips 84843] [--steps 8] [--rounds 5] \
+      [--threads 1] [--device cpu]
 
 Random frames, the real batches, augmentation, model and optimiser. float32 and mixed precision take turns, round by
 round; the hours are those of the median step times all steps of the experiment. Validation adds a few per cent.
