@@ -190,7 +190,7 @@ def test_a_model_that_does_not_say_its_front_end_gets_no_picture(spoken, tmp_pat
     import onnx
 
     from kwspot.audio.reading import read_waveform
-    from kwspot.web.page import _answer
+    from kwspot.web.answers import prediction_of
 
     model = onnx.load(Spotter.load().path)
     kept = [entry for entry in model.metadata_props if entry.key != "front_end"]
@@ -198,7 +198,7 @@ def test_a_model_that_does_not_say_its_front_end_gets_no_picture(spoken, tmp_pat
     model.metadata_props.extend(kept)
     onnx.save(model, tmp_path / "other.onnx")
     path = write_sound(tmp_path / "word.wav", spoken[1])
-    top, _, picture = _answer(read_waveform(path), "a word", str(tmp_path / "other.onnx"), tmp_path)
+    top, _, picture = prediction_of(read_waveform(path), "a word", Spotter(tmp_path / "other.onnx"))
     assert max(top, key=top.get) == spoken[0]
     assert picture == ""
 
@@ -229,11 +229,12 @@ def test_a_server_that_ends_takes_no_recording_from_another(tmp_path, spoken, mo
 
 
 def test_pictures_drawn_at_once_are_those_drawn_alone(folder):
-    from kwspot.web.page import _comparison
+    from kwspot.web.answers import Answers
 
-    alone = _comparison(folder / "runs")
+    answers = Answers(folder / "runs", folder, "keywords10")
+    alone = answers.comparison()
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: _comparison(folder / "runs"), range(12))) == {alone}
+        assert set(pool.map(lambda _: answers.comparison(), range(12))) == {alone}
 
 
 def test_errors_are_one_line(folder):
