@@ -1,7 +1,8 @@
-# make demo   install, then the whole way on a corpus this machine speaks itself: a few minutes
-# make test   install what the tests need, then ruff, mypy and all tests
+# make demo        install, then everything once on a corpus this machine speaks itself: a few minutes
+# make test        install what the tests need, then ruff, mypy and all tests
 # make test-fast   the tests that take no more than seconds, without ruff and mypy
-# make docs   write the tables and figures of the documents from the records in results/
+# make docs        write the generated parts of the documents, and build them as a site in site/
+# make picture     take README's picture of the page anew, with chromium and a synthesiser
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,8 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export KWSPOT_DATA ?= demo/data
 export KWSPOT_RUNS ?= demo/runs
 DEMO := rnn rnn_ln lstm lstm_fixed
+PYTEST := env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-fast lint docs clean
+.PHONY: demo test test-fast lint docs picture clean
 .DELETE_ON_ERROR:
 
 # Debian's python3 may lack venv; virtualenv then does the same, from a folder of its own.
@@ -78,26 +80,33 @@ lint: $(VENV)/test-installed
 # Two processes of one thread each: more threads than cores wait for each other. A file's tests stay in one process, so
 # that the minute of the live page is heard once, and files in their order, so that the two with browsers lie far apart.
 test: lint $(VENV)/browser $(VENV)/portaudio
-	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a change is tried with as it is written; `make test` has the rest.
 test-fast: $(VENV)/test-installed
-	env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
 
-# tests/test_docs.py runs these and finds the documents as they are.
+# tests/docs/ runs the commands that write blocks, and finds the documents as they are.
 WHY := --write docs/why-the-rnn-fails.md
+STUDY := --write docs/study.md
+EVALUATION := --write docs/evaluation.md
 CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_slow rnn_residual rnn_ln rnn_ln_last rnn_fixed rnn_trained_long
-docs: $(VENV)/demo-installed
-	$(BIN)/kwspot compare --runs results/study --plots docs/plots --write README.md --block study
-	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots --write README.md --block robustness
-	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots --write README.md --block false_alarms
-	$(BIN)/kwspot compare --runs results/text --write README.md --block text
-	$(BIN)/kwspot compare --runs results/recipes --versus gru_best_fine --versus bc_resnet_2 --plots docs/plots/recipes --write README.md --block recipes
-	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_merged_varied --versus bc_resnet_2_12 --plots docs/plots/twelve --write README.md --block twelve
-	$(BIN)/kwspot compare --runs results/routes --versus route_frames --write README.md --block routes
+docs: $(VENV)/test-installed
+	$(BIN)/kwspot compare --runs results/study --plots docs/plots $(STUDY) --block study
+	$(BIN)/kwspot compare --runs results/bundled --show robustness --plots docs/plots $(EVALUATION) --block robustness
+	$(BIN)/kwspot compare --runs results/bundled --show false-alarms --plots docs/plots $(EVALUATION) --block false_alarms
+	$(BIN)/kwspot compare --runs results/text --write docs/own-words.md --block text
+	$(BIN)/kwspot compare --runs results/recipes --versus gru_best_fine --versus bc_resnet_2 --plots docs/plots/recipes $(STUDY) --block recipes
+	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_merged_varied --versus bc_resnet_2_12 --plots docs/plots/twelve $(STUDY) --block twelve
+	$(BIN)/kwspot compare --runs results/routes --versus route_frames $(STUDY) --block routes
 	$(BIN)/kwspot compare $(CHANGES) --runs results/study $(WHY) --block ablations
-	$(BIN)/kwspot compare --runs results/sound --write README.md --block sound
-	$(BIN)/kwspot compare --runs results/synthetic --write README.md --block synthetic
+	$(BIN)/kwspot compare --runs results/sound $(STUDY) --block sound
+	$(BIN)/kwspot compare --runs results/synthetic $(STUDY) --block synthetic
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.build_site
+
+picture: $(VENV)/test-installed $(VENV)/browser
+	$(BIN)/python -m docs.page_picture
 
 clean:
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo build site .pytest_cache .mypy_cache .ruff_cache

@@ -36,7 +36,7 @@ from kwspot.extras import EXTRAS, extra_of, require
 
 
 class OneLineErrors(TyperGroup):
-    """Show a KwspotError as its message, a closed pipe as nothing; a traceback only with --debug."""
+    """Show a KwspotError as its message, ignore a closed pipe; show tracebacks only with --debug."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
@@ -99,7 +99,8 @@ def root(
 ) -> None:
     """Train, compare and use small recurrent keyword spotters.
 
-    The way through: download, featurize, train, eval, compare, predict.
+    Start with predict, which needs nothing else. To train your own: download,
+    featurize, train, eval, compare.
     """
 
 

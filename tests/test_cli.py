@@ -165,7 +165,7 @@ def test_signal_saves_and_names_the_command_that_resumes(project, number, code):
     assert process.returncode == code
     last = stderr.strip().splitlines()[-1]
     assert last.startswith("error: stopped and saved in runs/lstm-s1-")
-    resuming = last.partition("go on with: ")[2]
+    resuming = last.partition("resume with: ")[2]
     assert resuming.startswith("kwspot train lstm")
     assert resuming.endswith("--resume")
     assert stdout == ""

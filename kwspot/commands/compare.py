@@ -18,7 +18,7 @@ def compare(
             metavar="NAME", help="Experiments or runs. Default: all that finished.", autocompletion=complete_run
         ),
     ] = None,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table with its caption.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table with its caption.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Unrounded figures as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Unrounded figures as CSV.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="A LaTeX table (booktabs).")] = False,
@@ -27,35 +27,35 @@ def compare(
         typer.Option(
             metavar="COLUMN",
             help="model, train-loss, train-acc, val-loss, val-acc, test-acc, params, macs, time, epochs or seeds. "
-            "Default: as named, else val-acc.",
+            "Default: the order given, else val-acc.",
         ),
     ] = None,
     versus: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Say how much better each other row is on test than this one, and whether by chance. Repeatable.",
+            help="Tell how much better on test each other row is than this one, and whether by chance. Repeatable.",
         ),
     ] = None,
     show: Annotated[
         str,
         typer.Option(
-            metavar="WHAT", help="accuracy, robustness or false-alarms, as 'kwspot eval' measured them on test."
+            metavar="WHAT", help="accuracy, robustness or false-alarms, as measured on test by 'kwspot eval'."
         ),
     ] = "accuracy",
-    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the learning curves as SVG here.")] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write figures here, as SVG.")] = None,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table into a block of a markdown file.")
+        Path | None, typer.Option(metavar="FILE", help="Write the table into a block of this Markdown file.")
     ] = None,
     block: Annotated[str, typer.Option(metavar="NAME", help="With --write: the block's name.")] = "results",
     runs: RunsDir = RUNS,
     quiet: Quiet = False,
 ) -> None:
-    """Compare experiments: a row each, mean ± sample standard deviation over the seeds that finished.
+    """Compare experiments: one row each, mean ± sample standard deviation over the seeds that finished.
 
     Train and validation figures are those of the best epoch on validation.
-    Runs of other settings or of another corpus get rows of their own.
-    Works on records alone: needs neither corpus nor weights.
+    Runs with other settings or of another corpus get rows of their own.
+    Needs only run records: no corpus, no weights.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""What people see: data on stdout; messages, progress and errors on stderr, plain where it is no terminal."""
+"""Terminal output: data on stdout; messages, progress and errors on stderr, plain where it is no terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Report(Protocol):
-    """Receives how far a piece of work is: done and total, in the unit of the work; total None if unknown."""
+    """Receives progress: done and total, in the unit of the work; total None if unknown."""
 
     def __call__(self, done: int, total: int | None, message: str = "") -> None: ...  # noqa: D102
 
@@ -34,7 +34,7 @@ def error(text: str) -> None:
 
 
 def show(table: "Table") -> None:
-    """Print a rich table on stdout: as wide as the terminal, 80 columns and no colour off one."""
+    """Print a rich table on stdout: as wide as the terminal; elsewhere 80 columns without colour."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()

@@ -19,7 +19,7 @@ def doctor(
 ) -> None:
     """Examine the installation, corpus, features and runs; name what is broken and the command that fixes it.
 
-    Exits with 1 if something fails; a warning is no failure.
+    Exits with 1 if something fails; warnings do not count.
 
     Examples:
 

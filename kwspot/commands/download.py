@@ -1,4 +1,4 @@
-"""`kwspot download`: the recordings, or a spoken corpus in their place."""
+"""`kwspot download`: the recordings, or a spoken corpus instead."""
 
 from enum import Enum
 from pathlib import Path
@@ -24,28 +24,32 @@ class Version(str, Enum):
 def download(
     version: Annotated[Version, typer.Option("--version", help="v2: 35 words, 2.4 GB. v1: 30 words.")] = Version.v2,
     url: Annotated[
-        str | None, typer.Option("--url", help="Another address of the archive; of a folder if it ends in /.")
+        str | None, typer.Option("--url", help="Another address of the archive, or of its folder if it ends in /.")
     ] = None,
     from_archive: Annotated[
-        Path | None, typer.Option("--from-archive", metavar="FILE", help="An archive on this disk: no network.")
+        Path | None,
+        typer.Option("--from-archive", metavar="FILE", help="Install this archive, without the network."),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="Digest of an archive of your own.")
+        str | None, typer.Option("--sha256", metavar="HEX", help="Digest that an archive of your own must have.")
     ] = None,
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="Speak the 35 words: no network.")] = False,
-    voices: Annotated[int, typer.Option("--voices", min=1, help="With --synthetic: voices an engine.")] = 40,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="Speak the 35 words, without the network.")] = False,
+    voices: Annotated[int, typer.Option("--voices", min=1, help="With --synthetic: voices per engine.")] = 40,
     seed: Annotated[int, typer.Option("--seed", help="With --synthetic: decides the voices.")] = 1,
     engine: Annotated[
-        list[str] | None, typer.Option("--engine", metavar="NAME", help="With --synthetic: only this one; repeat it.")
+        list[str] | None,
+        typer.Option("--engine", metavar="NAME", help="With --synthetic: only this one; repeatable."),
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Only check what is installed; exit 4 if wrong.")] = False,
-    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep it under DEST/.kwspot.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check what is installed; exit 4 if it differs.")
+    ] = False,
+    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive, in DEST/.kwspot.")] = False,
     dest: Annotated[Path, typer.Option("--dest", "--data", envvar="KWSPOT_DATA", help="Folder of the corpus.")] = DATA,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the recordings, verify them and put them into the data folder.
 
-    A download that was interrupted goes on when you run it again. v2 comes with its 12-class test archive.
+    An interrupted download resumes when you run the command again. v2 includes its 12-class test archive.
 
     Examples:
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def eval_(
     names: RunNames,
     split: Annotated[str, typer.Option(help="validation, test, or test12 for the 12-class test archive.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object per run.")] = False,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
     ] = None,
@@ -33,13 +33,14 @@ def eval_(
         bool, typer.Option("--false-alarms", help="Also measure FRR and false alarms per hour in long audio.")
     ] = False,
     hours: Annotated[float, typer.Option(min=0.01, help="With --false-alarms: length of the long audio.")] = 3.0,
-    snr_db: Annotated[float, typer.Option(help="With --false-alarms: speech above the noise, in dB.")] = 10.0,
+    snr_db: Annotated[float, typer.Option(help="With --false-alarms: SNR, speech over noise.")] = 10.0,
     target: Annotated[
-        float, typer.Option("--target-fa-per-hour", min=0, help="False alarms an hour that a threshold may cost.")
+        float,
+        typer.Option("--target-fa-per-hour", min=0, help="With --false-alarms: the rate to aim for."),
     ] = 1.0,
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Also in noise, by telephone, in rooms, louder, faster …"),
+        typer.Option("--robustness", help="Also measure in noise, over the telephone, in rooms, louder, faster …"),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data: DataDir = DATA,
@@ -47,13 +48,14 @@ def eval_(
 ) -> None:
     """Measure finished runs on a split: accuracy with its interval, words, confusions.
 
-    The interval is a bootstrap over speakers. What was measured is kept in the
-    run's folder, where 'kwspot compare' finds it.
+    The interval is a bootstrap over speakers. Results are kept in the run's
+    folder, where 'kwspot compare' finds them.
 
     --false-alarms assembles hours of sound from the split's recordings:
     keywords at known times among other words, in noise. On the validation
-    split it chooses threshold, smoothing and refractory period and writes them
-    into the run's model files; on another split it uses what they hold.
+    split it chooses the operating point (threshold, smoothing and refractory
+    period) and writes it into the run's model files; on another split it uses
+    the one they hold.
 
     Examples:
 

@@ -20,14 +20,14 @@ def experiments(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME", help="Show all settings of these experiments.", autocompletion=complete_experiment
+            metavar="NAME", help="Show every setting of these experiments.", autocompletion=complete_experiment
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as a JSON list.")] = False,
     registry: RegistryPath = None,
     runs: RunsDir = RUNS,
 ) -> None:
-    """List the experiments of the registry: why they exist, what they change, how many runs are finished.
+    """List the experiments of the registry: why each exists, what it changes, how many runs are finished.
 
     Examples:
 

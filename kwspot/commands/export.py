@@ -14,13 +14,13 @@ def export(
     name: Annotated[
         str, typer.Argument(metavar="RUN", help="A run, or an experiment: its best run.", autocompletion=complete_run)
     ],
-    stream: Annotated[bool, typer.Option("--stream", help="Only the file for sound as it comes.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Only a file with weights of 8 bits.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Only the file for streaming.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights.")] = False,
     most_lost: Annotated[
         float, typer.Option(min=0, max=1, help="Validation accuracy that --int8 may cost, as a fraction.")
     ] = 0.005,
     card: Annotated[
-        Path | None, typer.Option(help="Also write the figures into the block 'figures' of this model card.")
+        Path | None, typer.Option(help="Also write the run's figures into the block 'figures' of this model card.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File to write. Default: in the run's folder.")
@@ -30,9 +30,9 @@ def export(
 ) -> None:
     """Write a run as one file: waveform in, posteriors out.
 
-    Training does so already; this does it again. The file is checked against
-    the trained model on 200 clips (recordings in --data, else generated
-    sounds) and written only if it decides the same. A run that reads in one
+    Training has done so already; this does it again. The file is compared with
+    the trained model on 200 clips (recordings in --data, else generated sounds)
+    and written only if its decisions are the same. A model that reads in one
     direction also gets model.stream.onnx.
 
     Examples:
@@ -46,7 +46,7 @@ def export(
       kwspot export lstm --stream -o spotter.stream.onnx
     """
     if stream and int8:
-        raise ConfigError("--stream and --int8 are two files: ask for one at a time")
+        raise ConfigError("--stream and --int8 are two different files; choose one")
     from kwspot.experiments.runs import best_run
     from kwspot.export.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
 

@@ -19,7 +19,7 @@ def featurize(
         list[str] | None,
         typer.Argument(
             metavar="EXPERIMENT",
-            help="Whose front ends. Default: every experiment's.",
+            help="Experiments whose front ends to compute. Default: all.",
             autocompletion=complete_experiment,
         ),
     ] = None,
@@ -27,7 +27,7 @@ def featurize(
     registry: RegistryPath = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. Default: the cores, at most 2, in under 1 GB.")
+        int | None, typer.Option(min=1, help="Processes. Default: one per core, at most 2; under 1 GB.")
     ] = None,
     from_frames: Annotated[
         tuple[Path, Path] | None,
@@ -44,11 +44,12 @@ def featurize(
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compute the log-mel frames of every clip, once; training reads them from the disk.
+    """Compute the log-mel frames of every clip, once; training reads them from disk.
 
-    Stereo, other rates and formats, too long or too short: converted, counted.
-    No usable audio: skipped and named. Interrupted, it goes on where it was;
-    a corpus that has changed is computed anew.
+    Clips in stereo, of other rates or formats, too long or too short are
+    converted and counted; files without usable audio are skipped and named.
+    An interrupted run resumes where it stopped. A corpus that has changed is
+    computed anew.
 
     Examples:
 
@@ -83,7 +84,7 @@ def featurize(
         for name, reason in skipped:
             console.note(f"skipped {data / name}: {reason}")
         for line in [] if quiet else summary(cache):
-            console.note(line if made else f"{line} (there already)")
+            console.note(line if made else f"{line} (already there)")
         console.say(str(cache.folder))
     if strict and n_skipped:
         raise KwspotError(f"{data}: {n_skipped} skipped, which --strict does not allow")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def listen(
     source: Annotated[
-        str | None, typer.Argument(metavar="-", help="- for standard input; the microphone without.")
+        str | None, typer.Argument(metavar="-", help="- for standard input. Default: the microphone.")
     ] = None,
     model: ModelName = None,
     threshold: Threshold = None,
@@ -30,23 +30,23 @@ def listen(
     device: Annotated[
         str | None, typer.Option(metavar="NAME|NUMBER", help="Input device. Default: the system's.")
     ] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the input devices, and end.")] = False,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the input devices and exit.")] = False,
     command: Annotated[
-        str | None, typer.Option("--exec", metavar="CMD", help="Have a shell run this at every keyword.")
+        str | None, typer.Option("--exec", metavar="CMD", help="Shell command to run at every keyword.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a keyword.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per keyword.")] = False,
     raw_rate: RawRate = None,
     runs: RunsDir = RUNS,
 ) -> None:
-    r"""Listen to the microphone, and print every keyword as soon as it is spoken.
+    r"""Listen to the microphone and print every keyword as soon as it is spoken.
 
-    One line a keyword: start and end in seconds since the start, word,
-    posterior; tab-separated in a pipe. Ctrl-C ends it.
+    Prints one line per keyword: start and end in seconds since the start, word,
+    posterior; tab-separated in a pipe. Stop with Ctrl-C.
     Needs: pip install 'kwspot\[mic]' (not for - , standard input).
 
-    --exec finds the keyword in $KWSPOT_WORD, $KWSPOT_START_S, $KWSPOT_END_S
-    and $KWSPOT_POSTERIOR; nobody waits for it, and what it prints goes to
-    stderr.
+    The command of --exec gets the keyword in $KWSPOT_WORD, $KWSPOT_START_S,
+    $KWSPOT_END_S and $KWSPOT_POSTERIOR. Listening does not wait for it, and
+    its output goes to stderr.
 
     Examples:
 
@@ -62,11 +62,11 @@ def listen(
         show_devices()
         return
     if source not in (None, "-"):
-        raise ConfigError(f"{source}: listen hears the microphone, or - ; 'kwspot spot' takes files")
+        raise ConfigError(f"{source}: listen takes - or the microphone; for files use 'kwspot spot'")
     if source is None and raw_rate is not None:
-        raise ConfigError("--raw-rate is about standard input: kwspot listen - --raw-rate HZ")
+        raise ConfigError("--raw-rate needs standard input: kwspot listen - --raw-rate HZ")
     if source is not None and device is not None:
-        raise ConfigError("standard input and --device are two things to listen to; give one")
+        raise ConfigError("listen to standard input or to --device, not to both")
     from kwspot.inference.pipeline import detection_settings, spot
     from kwspot.inference.streaming import open_model
 
@@ -99,7 +99,7 @@ def standard_input(sample_rate: int, raw_rate: int | None) -> tuple[Iterator["Wa
 
 
 def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:
-    """Return the blocks of a microphone and its name; that samples were lost is said once."""
+    """Return the blocks of a microphone and its name; lost samples are reported once."""
     from kwspot.audio.microphone import find_device, microphone_blocks
 
     device, said = find_device(wanted), False
@@ -108,14 +108,14 @@ def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform
         nonlocal said
         if not said:
             said = True
-            console.note("samples were lost: this machine is too busy; words may be missed, and times run slow")
+            console.note("samples were lost: this machine is too busy; words may be missed, and times may be too early")
 
     name = f"microphone {device.number} ({device.name}, {device.sample_rate} Hz)"
     return microphone_blocks(device, sample_rate, lost), name
 
 
 def show_devices() -> None:
-    """Print a line an input device: number, name, system, rate; the default one with a star."""
+    """Print one line per input device: number, name, system, rate; the default one with a star."""
     from kwspot.audio.microphone import list_devices
 
     for device in list_devices():
@@ -135,9 +135,9 @@ class Reactions:
         """Start the command; the event reaches it through the environment, never as text of the shell."""
         if self.command is None:
             return
-        told = {"WORD": event.word, "START_S": f"{event.start_s:.3f}", "END_S": f"{event.end_s:.3f}"}
-        told |= {"POSTERIOR": f"{event.posterior:.6f}"}
-        environment = os.environ | {f"KWSPOT_{key}": value for key, value in told.items()}
+        values = {"WORD": event.word, "START_S": f"{event.start_s:.3f}", "END_S": f"{event.end_s:.3f}"}
+        values |= {"POSTERIOR": f"{event.posterior:.6f}"}
+        environment = os.environ | {f"KWSPOT_{key}": value for key, value in values.items()}
         process = subprocess.Popen(
             self.command, shell=True, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
         )

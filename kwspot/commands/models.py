@@ -17,13 +17,13 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Show one model: its card, or what its file says.", autocompletion=complete_model
+            metavar="NAME", help="Show one model: its card, or the metadata of its file.", autocompletion=complete_model
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything the files say, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The metadata of the files, as JSON.")] = False,
     runs: RunsDir = RUNS,
 ) -> None:
-    """List the models there are to predict with: the bundled ones and runs.
+    """List the available models: the bundled ones and those of your runs.
 
     Examples:
 

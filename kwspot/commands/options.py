@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, spelt once, and what a shell completes them to."""
+"""Options and arguments that several commands share, defined once, with shell completion."""
 
 from collections.abc import Callable, Iterable
 import os
@@ -52,7 +52,7 @@ complete_run = _complete(_runs)
 complete_model = _complete(_models)
 
 DataDir = Annotated[
-    Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips a word.")
+    Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips per word.")
 ]
 RunsDir = Annotated[Path, typer.Option("--runs", envvar="KWSPOT_RUNS", help="Folder of the run records.")]
 RegistryPath = Annotated[
@@ -60,7 +60,7 @@ RegistryPath = Annotated[
     typer.Option(
         "--registry",
         envvar="KWSPOT_REGISTRY",
-        help="Registry of experiments. Default: ./experiments.yaml, else the packaged one.",
+        help="Registry of experiments. Default: ./experiments.yaml, or the packaged one.",
     ),
 ]
 ModelName = Annotated[
@@ -73,21 +73,21 @@ ModelName = Annotated[
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="Smoothed posterior from which a word counts. Default: what the model holds, from validation."),
+    typer.Option(help="Smoothed posterior at which a word is detected. Default: the model's, chosen on validation."),
 ]
 SmoothingMs = Annotated[
-    float | None, typer.Option(min=0, help="Time over which posteriors are averaged. Default: what the model holds.")
+    float | None, typer.Option(min=0, help="Time over which posteriors are averaged. Default: the model's.")
 ]
 RefractoryMs = Annotated[
     float | None,
-    typer.Option(min=0, help="Time without a word that ends an event. Default: what the model holds."),
+    typer.Option(min=0, help="Time without the word that ends a detection. Default: the model's."),
 ]
 Streaming = Annotated[
     bool,
-    typer.Option("--stream", help="Carry the model's state on (model.stream.onnx) instead of looking at windows."),
+    typer.Option("--stream", help="Use the model's stream (model.stream.onnx), which carries a state forward."),
 ]
 RawRate = Annotated[
-    int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono samples at this rate in Hz.")
+    int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono sound at this rate in Hz.")
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -21,25 +21,25 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="PATH", help="Files, folders, patterns, @LIST, @- or - (standard input)."),
     ] = None,
-    random: Annotated[bool, typer.Option("--random", help="Take a random test clip of the corpus in --data.")] = False,
+    random: Annotated[bool, typer.Option("--random", help="Predict a random test clip of the corpus.")] = False,
     model: ModelName = None,
-    top: Annotated[int, typer.Option(min=1, help="How many words to print for a clip.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="How many words to print per clip.")] = 1,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="A word with a lower posterior is said to be 'unknown'.")
+        float, typer.Option(min=0, max=1, help="A word with a lower posterior becomes 'unknown'.")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file.")] = False,
     raw_rate: RawRate = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file without a result.")] = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
-    """Say which word a clip holds, with its posterior.
+    """Predict which word a clip holds, with its posterior.
 
     Takes WAV, FLAC, OGG and MP3 of any rate and channel count; of a long
-    recording the loudest part. One line a file, in order: path, word,
-    posterior, tab-separated in a pipe. A file without a result is reported on stderr
-    (with --json as an object with "error"), the rest goes on, and the exit
-    code is 1.
+    recording the loudest part is used. Prints one line per file, in order:
+    path, word, posterior, tab-separated in a pipe. A file that fails is
+    reported on stderr (with --json as an object with "error"), the others are
+    still predicted, and the exit code is 1.
 
     Examples:
 
@@ -83,7 +83,7 @@ def predict(
 
 
 class Lines:
-    """Prints a line a source: JSON, columns on a terminal, tab-separated values elsewhere."""
+    """Prints one line per source: JSON, columns on a terminal, tab-separated values elsewhere."""
 
     def __init__(self, model: str, as_json: bool, paths: list[str] | tuple[str, ...], known: dict[str, str]) -> None:
         self.model, self.as_json, self.known = model, as_json, known
@@ -108,7 +108,7 @@ class Lines:
         self._line(("\t" if self.width is None else "  ").join([name, *cells]))
 
     def failure(self, name: str, error: KwspotError) -> None:
-        """Print why there is nothing."""
+        """Print why a file failed."""
         if self.as_json:
             self._object(name, error=str(error))
         else:

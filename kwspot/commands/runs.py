@@ -19,7 +19,7 @@ runs = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
 @runs.callback()
 def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir = RUNS) -> None:
-    """List the runs: state, epochs, best validation accuracy, test accuracy; or look after them.
+    """List the runs: state, epochs, best validation accuracy, test accuracy; or show, delete and copy them.
 
     Examples:
 
@@ -94,7 +94,7 @@ def rm(
         list[str],
         typer.Argument(metavar="RUN", help="Runs to delete, with their weights.", autocompletion=complete_run),
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     runs_dir: RunsDirHere = None,
 ) -> None:
     """Delete runs: record, weights, checkpoint. Asks first.

@@ -25,17 +25,18 @@ def spot(
     smoothing_ms: SmoothingMs = None,
     refractory_ms: RefractoryMs = None,
     stream: Streaming = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a keyword.")] = False,
-    labels: Annotated[bool, typer.Option("--labels", help="Print a label track for Audacity, of one sound.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per keyword.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Print a label track of one file for Audacity.")] = False,
     raw_rate: RawRate = None,
     runs: RunsDir = RUNS,
 ) -> None:
     """Find the keywords in long recordings: when each begins and ends, and its posterior.
 
-    One line a spoken keyword, as soon as it is known: path, start and end in
-    seconds, word, posterior; tab-separated in a pipe. Memory does not grow
-    with the length. A file that cannot be read is reported on stderr (with
-    --json as an object with "error"), the rest goes on, and the exit code is 1.
+    Prints one line per spoken keyword, as soon as it is detected: path, start and
+    end in seconds, word, posterior; tab-separated in a pipe. Memory does not
+    grow with the length. A file that fails is reported on stderr (with --json
+    as an object with "error"), the others are still searched, and the exit code
+    is 1.
 
     Examples:
 
@@ -60,7 +61,7 @@ def spot(
     n_failed = 0
     for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
         if labels and n_before:
-            raise ConfigError("--labels is a track of one sound; name one at a time")
+            raise ConfigError("--labels makes one track; give one recording at a time")
         try:
             if isinstance(blocks, KwspotError):
                 raise blocks
@@ -74,7 +75,7 @@ def spot(
 
 
 class EventLines:
-    """Prints a line an event: JSON, Audacity's labels, columns on a terminal, tab-separated values elsewhere."""
+    """Prints one line per detection: JSON, Audacity's labels, columns on a terminal, tab-separated values elsewhere."""
 
     def __init__(self, model: str, form: str) -> None:
         self.model, self.form = model, form
@@ -82,7 +83,7 @@ class EventLines:
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a path may be no UTF-8
 
     def event(self, name: str | None, event: "Event") -> None:
-        """Print what was heard where; without a name only when."""
+        """Print a detection, with the name of its recording if there is one."""
         start, end = event.start_s, event.end_s
         if self.form == "json":
             times = {"start_s": round(start, 3), "end_s": round(end, 3)}
@@ -95,7 +96,7 @@ class EventLines:
             self._line(self.gap.join([*([] if name is None else [name]), *cells]))
 
     def failure(self, name: str, error: KwspotError) -> None:
-        """Print why there is nothing, or no more."""
+        """Print why a recording failed."""
         if self.form == "json":
             self._object(name, error=str(error))
         else:

@@ -31,8 +31,8 @@ def sweep(
     over: Annotated[
         list[str], typer.Option(metavar="KEY=RANGE", help="A setting: low..high, or a choice one,two,three.")
     ],
-    trials: Annotated[int, typer.Option(min=1, help="Runs in all, with those of an earlier call.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of every run, and of the search.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, including those of an earlier call.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of every run and of the search.")] = 1,
     override: Overrides = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
@@ -43,8 +43,8 @@ def sweep(
 ) -> None:
     """Search over settings of an experiment: the best validation accuracy wins.
 
-    Every trial is a run; the study lies beside them, and the same command goes
-    on with it. Prints run, validation accuracy and settings, the best first.
+    Every trial is a run; the same command resumes the search, which is kept
+    beside them. Prints run, validation accuracy and settings, the best first.
 
     Examples:
 
@@ -72,7 +72,7 @@ def sweep(
             device=device, callbacks=callbacks, ended=lambda run: write_models(run, data),
         )  # fmt: skip
         if found is None:
-            raise StoppedError("stopped and saved; the same command goes on", stopped() or signal.SIGINT)
+            raise StoppedError("stopped and saved; run the same command to resume", stopped() or signal.SIGINT)
     for trial in found:
         chosen = " ".join(f"{key}={value}" for key, value in trial.chosen.items())
         console.say(f"{trial.run_id}\t{trial.accuracy_validation:.2%}\t{chosen}")

@@ -9,7 +9,7 @@ from kwspot.commands import console
 from kwspot.commands.options import Quiet
 from kwspot.errors import ConfigError
 
-EXPERIMENT = "own_words"  # of the registry: made for such a corpus
+EXPERIMENT = "own_words"  # in the registry, for such a corpus
 
 
 def synthesize(
@@ -17,23 +17,23 @@ def synthesize(
         list[str], typer.Argument(metavar="WORD", help='Keywords; a phrase in quotation marks: "lights on".')
     ],
     out: Annotated[Path, typer.Option("--out", "--dest", help="Folder of the new corpus.")],
-    voices: Annotated[int, typer.Option("--voices", min=1, help="Voices an engine.")] = 100,
+    voices: Annotated[int, typer.Option("--voices", min=1, help="Voices per engine.")] = 100,
     negatives: Annotated[
-        int, typer.Option("--negatives", min=1, help="Other texts for each keyword; every voice says four of all.")
+        int, typer.Option("--negatives", min=1, help="Other texts per keyword; every voice speaks four of all of them.")
     ] = 50,
     seed: Annotated[int, typer.Option("--seed", help="Decides the voices and the other texts.")] = 1,
     engine: Annotated[
-        list[str] | None, typer.Option("--engine", metavar="NAME", help="Only this one; repeat it for several.")
+        list[str] | None, typer.Option("--engine", metavar="NAME", help="Only this engine; repeatable.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines at work at once.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Engines running at once.")] = 2,
     quiet: Quiet = False,
 ) -> None:
     """Speak keywords with synthetic voices: a spotter for words nobody recorded.
 
-    Every voice says every keyword, and some of the texts that are none: words
-    that sound alike, parts of a phrase, other words. Those become the class
-    'unknown'; .kwspot/unknown.tsv says which clip holds which. A tenth of the
-    voices is kept for validation and a tenth for test. English only.
+    Every voice speaks every keyword, and some texts that are not keywords:
+    words that sound alike, parts of a phrase, other words. These become the
+    class 'unknown'; .kwspot/unknown.tsv lists the text of each clip. A tenth of
+    the voices is kept for validation and a tenth for test. English only.
 
     Examples:
 
@@ -51,9 +51,9 @@ def synthesize(
     chosen_engines(engine)  # before any note
     lexicon = read_lexicon()
     if lexicon is None:
-        console.note("without hibari-tts there is no dictionary: nothing that sounds alike, only other words")
+        console.note("no dictionary without hibari-tts; no negatives that sound alike, other words only")
     elif lacking := without_entry(keywords, lexicon):
-        console.note(f"not in the dictionary: {', '.join(lacking)}; nothing that sounds alike, only other words")
+        console.note(f"not in the dictionary: {', '.join(lacking)}; no negatives that sound alike, other words only")
     chosen = choose_negatives(keywords, negatives, rng_for(seed, "texts"), lexicon)
     with console.progress("speak", unit="clips", quiet=quiet) as report:
         marker = synthesize_corpus(

@@ -15,7 +15,7 @@ def tensorboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 6006,
     runs: RunsDir = RUNS,
 ) -> None:
-    """Open the runs in TensorBoard, on this machine only; Ctrl-C ends it.
+    """Serve the runs in TensorBoard, on this machine only; stop with Ctrl-C.
 
     Examples:
 
@@ -29,4 +29,4 @@ def tensorboard(
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", str(port)]
     done = subprocess.run([*command, "--host", "127.0.0.1"], check=False)
     if done.returncode:
-        raise KwspotError(f"TensorBoard ended with {done.returncode}; is port {port} taken? --port names another")
+        raise KwspotError(f"TensorBoard ended with {done.returncode}; is port {port} taken? --port chooses another")

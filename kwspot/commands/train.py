@@ -21,10 +21,11 @@ def train(
     names: Experiments,
     seed: Annotated[list[int], typer.Option(help="Seeds, one run each: --seed 1 2 3.")] = [1],  # noqa: B006
     override: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with unfinished runs.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume unfinished runs.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Train finished and unfinished runs anew.")] = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="After every epoch, measure where in a clip the model hears (trace.jsonl).")
+        bool,
+        typer.Option("--trace", help="After every epoch, measure the gradient along a clip (trace.jsonl)."),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
@@ -33,10 +34,10 @@ def train(
     registry: RegistryPath = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train experiments, one run a seed; a finished run is not trained twice.
+    """Train experiments, one run per seed; a finished run is not trained twice.
 
     A run ends with model.onnx, the one file that 'kwspot predict' needs.
-    Ctrl-C finishes the step, saves, and prints the command that goes on.
+    Ctrl-C finishes the step, saves, and prints the command that resumes.
 
     Examples:
 
@@ -60,7 +61,7 @@ def train(
     from kwspot.training.run import Callbacks, run_experiment
 
     if resume and again:
-        raise ConfigError("--resume goes on with a run, --again starts it over: give one of them")
+        raise ConfigError("--resume continues a run, --again starts it over: give one of them")
     if threads:
         torch.set_num_threads(threads)
     experiments = [load_experiment(name, registry, override or ()) for name in names]
@@ -81,7 +82,7 @@ def train(
                     )  # fmt: skip
                 if run.metrics is None:
                     raise StoppedError(
-                        f"stopped and saved in {run.path}; go on with: {_resuming()}", stopped() or signal.SIGINT
+                        f"stopped and saved in {run.path}; resume with: {_resuming()}", stopped() or signal.SIGINT
                     )
                 if not group.is_main:
                     continue
@@ -94,14 +95,14 @@ def train(
 
 
 def _resuming() -> str:
-    """Return the command line that goes on with what this one began."""
+    """Return the command line that resumes what this one began."""
     arguments = [a for a in sys.argv[1:] if a not in ("--again", "--resume")]
     return shlex.join(["kwspot", *arguments, "--resume"])
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Collect SIGINT and SIGTERM instead of acting on them; yields what tells the last signal, or None."""
+    """Collect SIGINT and SIGTERM instead of acting on them; yields a function that returns the last signal, or None."""
     received: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _frame: received.append(number))

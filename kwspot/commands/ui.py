@@ -9,7 +9,7 @@ from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
 
 
 def ui(
-    host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
     opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     model: ModelName = None,
@@ -18,9 +18,9 @@ def ui(
 ) -> None:
     """Open a page in the browser: record a word, spot words live, compare runs.
 
-    It is served on this machine only unless --host says otherwise, and loads
-    nothing from anywhere else. What the live mode hears is not stored. Browsers
-    give the microphone to pages on localhost or https only. Ctrl-C ends it.
+    The page is served on this machine only unless --host is given, and loads
+    nothing from other servers. Live sound is not stored. Browsers allow the
+    microphone on localhost or https only. Stop with Ctrl-C.
 
     Examples:
 

@@ -26,7 +26,7 @@ def predict_all(
 ) -> Iterator[tuple[Source, Prediction | KwspotError]]:
     """Yield every source with its prediction, or with the reason why it has none.
 
-    A word with a posterior below `threshold` is said to be `unknown`.
+    A word with a posterior below `threshold` becomes `unknown`.
     """
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         readings = ((source, workers.submit(_read, spotter, source)) for source in sources)

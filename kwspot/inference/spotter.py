@@ -28,11 +28,13 @@ NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 @dataclass(frozen=True)
 class Prediction:
-    """The words of a clip by falling posterior (0 to 1), and how much of the sound was looked at."""
+    """The most likely words of a clip, by falling posterior (0 to 1).
+
+    `seconds` is the length of the sound that was used."""
 
     top: tuple[tuple[str, float], ...]
     seconds: float
-    threshold: float = 0.0  # a word that is less likely is not believed
+    threshold: float = 0.0  # a word with a lower posterior becomes `unknown`
 
     @property
     def word(self) -> str:
@@ -41,14 +43,14 @@ class Prediction:
 
     @property
     def posterior(self) -> float:
-        """Its posterior."""
+        """The posterior of the most likely word."""
         return self.top[0][1]
 
 
 class Spotter:
-    """A model file, ready to predict.
+    """A model file, ready to predict clips.
 
-    `name` is the bundled model's, or the file's. Longer sound is cropped to its loudest part, see `clip_length`.
+    `name` is that of the bundled model, or the file. Sound longer than `clip_length` is cropped to its loudest part.
     """
 
     def __init__(self, path: Path, *, name: str | None = None, threads: int = 0) -> None:
@@ -64,22 +66,22 @@ class Spotter:
     def load(
         cls, model: str | Path | None = None, *, runs_dir: str | Path | None = None, threads: int = 0
     ) -> "Spotter":
-        """Open a model by what `kwspot models` calls it, or a file; without a name the bundled one for clips.
+        """Open a model by its name in `kwspot models`, or a file; without a name the bundled model for clips.
 
-        `threads` 0 takes all cores. No such model: MissingError; no model of kwspot: IntegrityError.
+        `threads` 0 uses all cores. MissingError if there is no such model, IntegrityError if it is not one of kwspot.
         """
         found = find_model(None if model is None else str(model), None if runs_dir is None else Path(runs_dir))
         return cls(found.path, name=found.name, threads=threads)
 
     def predict(self, waveform: NDArray[Any], sample_rate: int | None = None, n_top: int = 1) -> Prediction:
-        """Say what a waveform holds: (n_samples,) mono, floats in [-1, 1] or integers of full scale.
+        """Predict the word of a waveform (n_samples,): mono, floats in [-1, 1] or integers of full scale.
 
-        `sample_rate` is the waveform's, in Hz; the model's own if not given.
+        `sample_rate` is that of the waveform, in Hz; by default the model's own.
         """
         return self.predict_clips([self.fit(waveform, sample_rate)], n_top)[0]
 
     def predict_file(self, source: str | Path | BinaryIO, n_top: int = 1) -> Prediction:
-        """Say what a file holds, or a stream of a file's bytes that can seek; AudioError if it is no audio."""
+        """Predict the word of a file, or of a seekable stream of its bytes; AudioError if it is not audio."""
         return self.predict_clips([self.read(source)], n_top)[0]
 
     def fit(self, waveform: NDArray[Any], sample_rate: int | None = None) -> Waveform:
@@ -97,9 +99,9 @@ class Spotter:
         return read_clip(Path(source) if isinstance(source, str) else source, self).waveform
 
     def predict_clips(self, clips: Sequence[Waveform], n_top: int = 1, threshold: float = 0.0) -> list[Prediction]:
-        """Predict clips that `fit` or `read` made, in their order; neighbours of one length go through together.
+        """Predict clips made by `fit` or `read`, in their order; neighbours of one length are predicted together.
 
-        A word with a posterior below `threshold` is said to be `unknown`.
+        A word with a posterior below `threshold` becomes `unknown`.
         """
         predictions = []
         for n_samples, alike in groupby(clips, key=len):
@@ -118,7 +120,7 @@ class Spotter:
 def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     """Open a model file; MissingError without one, IntegrityError if it cannot be read."""
     if not path.is_file():
-        raise MissingError(f"{path}: no such model; 'kwspot models' lists what there is")
+        raise MissingError(f"{path}: no such model; 'kwspot models' lists the available ones")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes as an exception

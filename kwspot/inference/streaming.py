@@ -1,4 +1,4 @@
-"""Sound as it comes -> posteriors: a model for whole clips, window by window, or a stream that carries a state.
+"""Incoming sound -> posteriors: a model for whole clips, window by window, or a stream that carries a state.
 
 samples (n,) float32 at the model's rate -> posteriors (k, n_classes), a row for every step they end
 """
@@ -20,7 +20,7 @@ REMEMBERED_S = 0.3  # by which a stream detects a word longer than a clip does; 
 
 
 class StreamingModel(Protocol):
-    """What turns sound into posteriors as it comes: `SlidingWindow` or `Stream`."""
+    """A model that turns incoming sound into posteriors: `SlidingWindow` or `Stream`."""
 
     name: str
     metadata: dict[str, Any]
@@ -34,11 +34,11 @@ class StreamingModel(Protocol):
         """Forget all earlier sound."""
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take samples (n,), return the rows they end (k, n_classes)."""
+        """Take samples (n,), return the k rows they complete (k, n_classes)."""
 
 
 class SlidingWindow:
-    """Sound as it comes -> posteriors of the last clip after every step, with a model for whole clips.
+    """Incoming sound -> posteriors of the last clip after every step, with a model for whole clips.
 
     Before the sound there was digital silence. Every window is computed afresh, so no earlier sound can matter.
     """
@@ -56,7 +56,7 @@ class SlidingWindow:
         self._waiting: Waveform = np.zeros(self.clip_length - self.step_length, np.float32)
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
+        """Take any number of samples (n,) in [-1, 1]; return posteriors (k, n_classes) of the k steps they complete."""
         sound = np.concatenate([self._waiting, samples.astype(np.float32)])
         k = max(0, (len(sound) - self.clip_length) // self.step_length + 1)
         self._waiting = sound[k * self.step_length :]
@@ -67,9 +67,9 @@ class SlidingWindow:
 
 
 class Stream:
-    """Sound as it comes -> posteriors after every step, with a model's stream file (`kwspot export --stream`).
+    """Incoming sound -> posteriors after every step, with the stream file of a model (`kwspot export --stream`).
 
-    A step is `step_length` samples. After the last whole step of a clip the posteriors are those of the clip.
+    A step is `step_length` samples. After the last whole step of a clip, its posteriors are those of the clip.
     """
 
     def __init__(self, path: str | Path, *, name: str | None = None, threads: int = 1) -> None:
@@ -94,7 +94,7 @@ class Stream:
         self._state: NDArray[np.float32] | None = None
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take any number of samples (n,) in [-1, 1]; return the posteriors of the steps they end: (k, n_classes)."""
+        """Take any number of samples (n,) in [-1, 1]; return posteriors (k, n_classes) of the k steps they complete."""
         waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
         if self._state is None and len(waiting) >= self.lead_length:
             self._state = np.zeros((1, self._n_state), np.float32)
@@ -110,9 +110,9 @@ class Stream:
 
 
 def open_model(model: str | None, runs_dir: Path, *, streaming: bool = False, threads: int = 0) -> StreamingModel:
-    """Open a model by what `kwspot models` calls it, or a file, for long sound.
+    """Open a model by its name in `kwspot models`, or a file, for long sound.
 
-    A stream file carries its state on; `streaming` takes the one beside a model for whole clips. MissingError
+    A stream file carries its state forward; `streaming` takes the one beside a model for whole clips. MissingError
     without a file.
     """
     found = find_model(model, runs_dir, DEFAULT_LONG)

@@ -183,9 +183,9 @@ def test_nobody_waits_for_a_command(folder, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["x.wav"], 2, "'kwspot spot' takes files"),
-        (["--raw-rate", "16000"], 2, "--raw-rate is about standard input"),
-        (["-", "--device", "0"], 2, "two things to listen to"),
+        (["x.wav"], 2, "for files use 'kwspot spot'"),
+        (["--raw-rate", "16000"], 2, "--raw-rate needs standard input"),
+        (["-", "--device", "0"], 2, "not to both"),
         (["-", "--threshold", "2"], 2, "threshold: a posterior"),
         (["-", "--model", "lstn"], 3, "bundled models: keywords10, keywords10_long"),
     ],

@@ -77,7 +77,7 @@ def test_labels_are_a_track_for_audacity(folder, said):
     check_times([row[:2] for row in rows], said)
     done = spot("--labels", "long.wav", "more/quiet.flac")
     assert done.exit_code == 2
-    assert "a track of one sound" in done.stderr
+    assert "one recording at a time" in done.stderr
 
 
 def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):

@@ -1,4 +1,4 @@
-"""Both walk-throughs of the README's "Your own words", as written, on small data."""
+"""Both walk-throughs of docs/own-words.md, as written, on small data."""
 
 from pathlib import Path
 import re
@@ -16,8 +16,7 @@ from tests.sounds import tone, write_noise, write_sound
 
 pytestmark = pytest.mark.slow
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README[README.index("## Your own words") : README.index("## Experiments")]
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "own-words.md").read_text("utf-8")
 # What makes the documented commands quick; nothing else of them is changed.
 QUICK = {
     "synthesize": ["--voices", "3", "--engine", "pico", "--negatives", "5"],
@@ -27,8 +26,8 @@ QUICK = {
 
 
 def walk_throughs():
-    """Return the commands of each block of the section, without the program's name."""
-    blocks = re.findall(r"```bash\n(.*?)```", SECTION, re.DOTALL)
+    """Return the commands of each block of the document, without the program's name."""
+    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
     return [[shlex.split(line)[1:] for line in block.splitlines()] for block in blocks]
 
 
@@ -105,7 +104,7 @@ def test_the_last_lines_of_synthesize_are_the_commands_that_follow(place):
     assert re.fullmatch(r"next: kwspot featurize own_words --data phrase -o front_end\.clip_ms=1[57]\d0", featurize)
     assert train == featurize.replace("next:", "then:").replace("featurize", "train")
     done = CliRunner().invoke(app, ["synthesize", "go", "zurg", *QUICK["synthesize"], "--out", "word"])
-    assert "not in the dictionary: zurg; nothing that sounds alike, only other words\n" in done.stderr
+    assert "not in the dictionary: zurg; no negatives that sound alike, other words only\n" in done.stderr
     assert done.stderr.endswith("then: kwspot train own_words --data word\n")
 
 

@@ -320,7 +320,7 @@ def test_command_computes_every_front_end_once(tmp_path, registry):
     assert [json.loads((f / "meta.json").read_text())["front_end"]["n_mels"] for f in folders] == [40, 20]
     again = run("b", "--data", data, "--registry", registry)
     assert again.stdout.split() == [str(folders[0])]
-    assert "there already" in again.stderr
+    assert "already there" in again.stderr
 
 
 def test_command_takes_overrides(tmp_path, registry):

@@ -127,4 +127,4 @@ def test_interrupted_command_says_how_to_go_on(data, monkeypatch):
     settings = [part for one in SETTINGS for part in ("-o", one)]
     stopped = CliRunner().invoke(app, ["sweep", "lstm", "--over", "model.hidden_size=4,8", *place, *settings])
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.stderr
+    assert "run the same command to resume" in stopped.stderr

@@ -1,0 +1,118 @@
+"""Write what the documents take from the program: `python -m docs.generate`, part of `make docs`.
+
+Blocks of markdown between two comment lines, from the registry, the records, the commands and the package; and the
+drawing of the packages. tests/docs/ compares all of it with what stands in the documents.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from docs import architecture_drawing, reference
+from kwspot.evaluation.comparison import Row, choose_runs, table_rows
+from kwspot.experiments.registry import read_yaml
+from kwspot.experiments.runs import Run, list_runs
+from kwspot.files import write_text
+from kwspot.reports.markdown_blocks import write_block
+from kwspot.reports.results_table import parts
+
+ROOT = Path(__file__).parents[1]
+REGISTRY = ROOT / "experiments.yaml"
+RESULTS = ROOT / "results"
+DRAWING = ROOT / "docs" / "plots" / "packages.svg"
+SHORT_STUDY = {
+    "study": ["rnn", "rnn_ln", "lstm", "rnn_fixed", "lstm_fixed"],
+    "recipes": ["gru_micro", "gru_stream", "rnn_best", "gru_best_fine"],
+}
+SHORT_COLUMNS = {
+    "accuracy_validation": "Val Acc",
+    "accuracy_test": "Test Acc",
+    "n_parameters": "Parameters",
+    "macs": "MACs per clip",
+}
+
+
+def study_in_short() -> str:
+    """Return README's table: the study, what fixes its RNN, and four recipes."""
+    rows = [row for group, names in SHORT_STUDY.items() for row in table_rows(choose_runs(RESULTS / group, names)[0])]
+    lines = [[f"`{row.label}`", *(_figure(row, key) for key in SHORT_COLUMNS), str(len(row.runs))] for row in rows]
+    return reference.table(["Model", *SHORT_COLUMNS.values(), "Seeds"], lines, n_left=1)
+
+
+def _figure(row: Row, key: str) -> str:
+    mean, std, unit = parts(key, row.figures[key])
+    return (f"{mean} ± {std}" if std else mean) + unit
+
+
+def experiments() -> str:
+    """Return every experiment of the registry, in its groups: why, what it changes, what its records say."""
+    text = REGISTRY.read_text("utf-8")
+    written = read_yaml(text, REGISTRY.name)["experiments"]
+    recorded = {group.name: list_runs(group) for group in sorted(RESULTS.iterdir())}
+    sections = []
+    for comment, name in _groups(text):
+        if comment:
+            title, rest = re.split(r"(?<=[.?]) ", f"{comment} ", maxsplit=1)
+            sections += [f"## {title.rstrip('.')}", *filter(None, [rest.strip()])]
+        records = (_record_line(group, name, runs) for group, runs in recorded.items())
+        lines = "\n".join([_changes(written[name]), *filter(None, records)])
+        sections += [f"### {name}", written[name]["why"], lines]
+    return "\n\n".join(sections)
+
+
+def _groups(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every experiment's name with the comment right above it, empty where there is none."""
+    comment: list[str] = []
+    for line in text.partition("\nexperiments:\n")[2].splitlines():
+        if found := re.match(r"  # (.*)", line):
+            comment.append(found[1])
+        elif found := re.match(r"  (\w+):", line):
+            yield " ".join(comment), found[1]
+            comment = []
+
+
+def _changes(written: Mapping[str, Any]) -> str:
+    like = f"[`{written['like']}`](#{written['like']})" if "like" in written else "the defaults"
+    settings = [f"`{key}: {_flow(value)}`" for key, value in written.items() if key not in ("why", "like")]
+    return f"- {like}{' with ' if settings else ''}{', '.join(settings)}"
+
+
+def _flow(value: Any) -> str:
+    """Write a value as YAML in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    return str(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _record_line(group: str, name: str, recorded: Sequence[Run]) -> str:
+    """Say which seeds of an experiment are recorded in a folder of results/, with their accuracy on test."""
+    runs = sorted((run for run in recorded if run.experiment == name), key=lambda run: run.seed)
+    if not runs:
+        return ""
+    accuracies = [run.evaluations["test"]["accuracy"] for run in runs if "test" in run.evaluations]
+    measured = f": test accuracy {', '.join(f'{100 * one:.1f}' for one in accuracies)} %" if accuracies else ""
+    return f"- `results/{group}`, seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}{measured}"
+
+
+BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "study"): study_in_short,
+    ("docs/experiments.md", "experiments"): experiments,
+    ("docs/commands.md", "commands"): reference.commands,
+    ("docs/architecture.md", "packages"): reference.packages,
+    ("docs/python-api.md", "api"): reference.api,
+}
+
+
+def main() -> None:
+    """Write every block and the drawing of the packages."""
+    for (document, name), text in BLOCKS.items():
+        write_block(ROOT / document, text(), name)
+    write_text(DRAWING, architecture_drawing.svg())
+
+
+if __name__ == "__main__":
+    main()
