@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from kwspot.cli import app
+from kwspot.errors import KwspotError, StoppedError
 from kwspot.experiments.registry import load_registry
 from kwspot.synthesis.engines import installed
 from tests.documents import DOCUMENTS, ROOT, bash_lines, fenced
@@ -23,6 +25,14 @@ POSTERIOR = re.compile(r"\b\d\.\d\d\b")  # and times in seconds: what may differ
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_documented(name):
     assert f"kwspot {name}" in DOCUMENTS["docs/commands.md"].partition("<!-- commands")[0]
+
+
+def test_exit_codes_are_those_of_the_errors():
+    errors = {KwspotError, *KwspotError.__subclasses__()} - {StoppedError}  # whose code is that of its signal
+    raised = {vars(error)["exit_code"] for error in errors if "exit_code" in vars(error)}
+    documented = re.findall(r"^\| (\d+)(?:, (\d+))? \| ", DOCUMENTS["docs/commands.md"], re.MULTILINE)
+    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert {int(code) for pair in documented for code in pair if code} == {0} | raised | signals
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
