@@ -21,6 +21,8 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "data_processing.md": "data_processing.md",
+    "benchmarks/enrollment/own_words.md": "own-words-benchmark.md",
+    "kwspot/inference/bundled/encoder.md": "encoder.md",
     "kwspot/inference/bundled/keywords10.md": "keywords10.md",
     "kwspot/inference/bundled/keywords10_long.md": "keywords10_long.md",
 }

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from kwspot import __version__
 from kwspot.commands import console
 from kwspot.commands.compare import compare
+from kwspot.commands.cut import cut
 from kwspot.commands.doctor import doctor
 from kwspot.commands.download import download
 from kwspot.commands.eval import eval_
@@ -31,6 +32,7 @@ from kwspot.commands.synthesize import synthesize
 from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.commands.ui import ui
+from kwspot.commands.vocabulary import vocabulary
 from kwspot.errors import KwspotError
 from kwspot.extras import EXTRAS, extra_of, require
 
@@ -105,8 +107,8 @@ def root(
 
 
 COMMANDS = (
-    download, synthesize, featurize, train, sweep, eval_, compare, predict, spot, listen, ui, models, export,
-    experiments, tensorboard, doctor,
+    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, predict, spot, listen, ui, models,
+    export, experiments, tensorboard, doctor,
 )  # fmt: skip
 # Libraries of an extra that a command cannot do without; what only some options need is asked for where it is used.
 NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].libraries)

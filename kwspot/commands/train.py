@@ -55,7 +55,8 @@ def train(
 
     from kwspot.experiments.registry import load_experiment
     from kwspot.experiments.runs import MODEL
-    from kwspot.export.export import write_models
+    from kwspot.export.encoder import write_encoder
+    from kwspot.export.export import is_encoder, write_models
     from kwspot.models.device import choose_device
     from kwspot.training.distributed import process_group
     from kwspot.training.run import Callbacks, run_experiment
@@ -87,7 +88,7 @@ def train(
                 if not group.is_main:
                     continue
                 if not (run.path / MODEL).is_file():
-                    for path in write_models(run, data):
+                    for path in [write_encoder(run, data)] if is_encoder(run) else write_models(run, data):
                         if not quiet:
                             console.note(f"wrote {path}")
                 accuracy, best = run.metrics["accuracy_validation"], run.metrics["best_epoch"]

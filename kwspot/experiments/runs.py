@@ -7,7 +7,7 @@ trace.jsonl      with --trace, a line an epoch from 0 on: gradient and state_spr
 best.pt          weights of the best epoch          checkpoint.pt   everything a resumed run needs
 metrics.json     figures of the best epoch; written last, so it marks the run as finished
 model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
-                 model.int8.onnx with weights of 8 bits
+                 model.int8.onnx with weights of 8 bits; encoder.onnx of a run that trained an encoder
 false-alarms-<split>.json   what `kwspot eval --false-alarms` measured in long audio
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
 robustness-<split>.json   what `kwspot eval --robustness` measured
@@ -31,6 +31,7 @@ RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "me
 TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
 MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
+ENCODER = "encoder.onnx"
 WINDOWS, STREAMED = "windows", "stream"  # long audio: with MODEL window by window, or with STREAM
 RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json", "robustness-*.json")
 

@@ -114,6 +114,8 @@ class ModelSettings(Settings):
     pooling: Literal["last", "mean", "max", "attention"] = "last"
     attention_heads: Positive | None = None  # of pooling: attention; 1 by default
     head_norm: bool = False  # LayerNorm before the linear layer
+    embedding_size: Positive | None = None  # of an encoder: a linear layer before the head, which compares by cosine
+    n_phonemes: Positive | None = None  # of an encoder: what train.objective.phonemes reads off every step
     # A model as its paper has it, in place of all of the above but feature normalisation:
     published: Literal["bc_resnet_1", "bc_resnet_2", "bc_resnet_3", "bc_resnet_8", "mhatt_rnn"] | None = None
 
@@ -124,6 +126,17 @@ class DistillSettings(Settings):
     teachers: Annotated[list[str], Field(min_length=1)]  # runs, or experiments: all their finished runs
     temperature: PositiveFloat = 2.0
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5  # of what the teachers say in the loss
+
+
+class ObjectiveSettings(Settings):
+    """What an encoder is trained for beside the words' cross-entropy (training.objectives); numbers are weights."""
+
+    classify: bool = True  # false: the head only reads the embeddings, and the other losses shape them
+    margin: Annotated[float, Field(gt=0, lt=1.5)] | None = None  # radians between a clip and its word (ArcFace)
+    prototypical: PositiveFloat | None = None
+    contrastive: PositiveFloat | None = None
+    phonemes: PositiveFloat | None = None  # CTC of each word's pronunciation
+    clips_per_word: Annotated[int, Field(ge=2)] | None = None  # that stand together in a batch
 
 
 class TrainSettings(Settings):
@@ -138,6 +151,7 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
     swa_epochs: Positive | None = None  # evaluate the mean of the weights of the last epochs
     distill: DistillSettings | None = None
+    objective: ObjectiveSettings | None = None  # of an encoder
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
     patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end

@@ -112,9 +112,10 @@ def prepare(run: Run, data: Path) -> Trained:
 def write_models(run: Run, data: Path) -> list[Path]:
     """Write a finished run's model.onnx, and model.stream.onnx if it reads in one direction; return the paths.
 
-    A published model, there to compare with, has no model file.
+    A published model, there to compare with, has no model file, and an encoder one of another kind
+    (export.encoder).
     """
-    if is_published(run):
+    if is_published(run) or is_encoder(run):
         return []
     trained = prepare(run, data)
     paths = [write_clip_model(trained)]
@@ -131,13 +132,18 @@ def is_published(run: Run) -> bool:
     return "published" in run.record["settings"]["model"]
 
 
+def is_encoder(run: Run) -> bool:
+    """Say whether the run trained an encoder: a model whose words were only its school."""
+    return "embedding_size" in run.record["settings"]["model"]
+
+
 def write_clip_model(trained: Trained, path: Path | None = None) -> Path:
     """Write the file for whole clips; IntegrityError, and no file, if it says something else than the model."""
     front_end = trained.experiment.front_end
     graph = clip_graph(trained.model, front_end)
     for clips in trained.checked:
         _require_same(trained, _outputs(graph, waveform=clips)[1], clips)
-    return _write(graph, trained.metadata, path or trained.run.path / MODEL)
+    return write_graph(graph, trained.metadata, path or trained.run.path / MODEL)
 
 
 def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
@@ -155,7 +161,7 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
             posteriors = _outputs(graph, samples=clips[:, lead : lead + n_samples], state=state)[0]
             _require_same(trained, posteriors[:, -1], clips)
     of_streams = {"step_length": step, "lead_length": lead, "spotting": spotting_of(run, STREAMED)}  # samples
-    return _write(graph, trained.metadata | of_streams, path or run.path / STREAM)
+    return write_graph(graph, trained.metadata | of_streams, path or run.path / STREAM)
 
 
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
@@ -177,7 +183,7 @@ def write_int8_model(trained: Trained, most_lost: float, path: Path | None = Non
     on_test = _accuracy(small, trained.tested) if trained.tested else None
     known = trained.metadata | {"weights": "int8", "accuracy_validation": after, "accuracy_test": on_test}
     graph = with_front_end(small, trained.experiment.front_end)
-    return _write(graph, known, path or run.path / INT8), before, after
+    return write_graph(graph, known, path or run.path / INT8), before, after
 
 
 def refresh_metadata(run: Run) -> None:
@@ -190,7 +196,7 @@ def refresh_metadata(run: Run) -> None:
             known = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
             measured = {"accuracy_test": accuracy, "spotting": spotting_of(run, mode)}
             if measured != {key: known.get(key) for key in measured}:
-                _write(graph, known | measured, path)
+                write_graph(graph, known | measured, path)
 
 
 def spotting_of(run: Run, mode: str) -> dict[str, Any] | None:
@@ -289,7 +295,8 @@ def _accuracy(network: onnx.ModelProto, split: Split) -> float:
     return n_right / len(split)
 
 
-def _write(graph: onnx.ModelProto, known: dict[str, Any], path: Path) -> Path:
+def write_graph(graph: onnx.ModelProto, known: dict[str, Any], path: Path) -> Path:
+    """Write a graph and what is known of it, each value as JSON, the whole file or none; return the path."""
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     graph.producer_name, graph.producer_version = "kwspot", __version__

@@ -2,6 +2,8 @@
 
     front end   waveform (batch, n_samples)         -> features (batch, n_frames, n_mels)
     network     features (batch, n_frames, n_mels)  -> logits, posteriors (batch, n_classes)
+    encoder     features (batch, n_frames, n_mels)  -> embedding (batch, n_features), and at every step the embedding
+                                of the second before it (frames) and log posteriors of phonemes
     clip        waveform (batch, n_samples)         -> logits, posteriors (batch, n_classes)
     stream      samples (batch, k * step), state (batch, state_size)
                                 -> posteriors (batch, k, n_classes), state (batch, state_size)
@@ -32,7 +34,7 @@ from kwspot.export.onnx_ops import (
     weight_of,
 )
 from kwspot.models.cells import LSTM
-from kwspot.models.recurrent import RecurrentModel
+from kwspot.models.recurrent import CosineHead, RecurrentModel
 
 LOWEST = np.finfo(np.float32).min
 
@@ -52,11 +54,33 @@ def with_front_end(network: onnx.ModelProto, front_end: FrontEnd) -> onnx.ModelP
 def network_graph(model: RecurrentModel) -> onnx.ModelProto:
     """Build the way from log-mel frames to posteriors."""
     features = spox.argument(spox.Tensor(np.float32, ("batch", "n_frames", model.n_mels)))
-    filled = filled_up(scaled(features, model.feature_norm), model.reach)
-    x = stacked(convolved(filled, model.stem), model.frame_stack, model.encoder.input_size)
-    states, _ = encoded(op.transpose(x, perm=(1, 0, 2)), model, None)
-    logits = _head(_pooled(states, model), model)
+    logits = _head(_pooled(_states(features, model), model), model)
     return spox.build({"features": features}, {"logits": logits, "posteriors": op.softmax(logits, axis=-1)})
+
+
+def encoder_graph(model: RecurrentModel, front_end: FrontEnd) -> onnx.ModelProto:
+    """Build the way from log-mel frames to embeddings, without the words of the training.
+
+    embedding (batch, n_features) of the whole clip; frames (batch, n_steps, n_features), at each step that of the
+    steps that are within a clip's length before it; phonemes (batch, n_steps, 1 + n_phonemes), where the model has
+    learned them: log posteriors, the first of CTC's blank.
+    """
+    if model.encoder.backward_layers or model.pooling == "last":
+        raise ValueError("an encoder that is exported reads in one direction and pools its states")
+    features = spox.argument(spox.Tensor(np.float32, ("batch", "n_frames", model.n_mels)))
+    states = _states(features, model)
+    batch = op.shape(states, start=1, end=2)
+    window = _n_pooled(model, front_end)
+
+    def zeros(n: int) -> Var:
+        return op.expand(const(np.zeros((1, n), np.float32)), op.concat([batch, ints([n])], axis=0))
+
+    before = zeros((window - 1) * model.encoder.hidden_size)
+    windows, _, _ = _pooled_stream(states, zeros(1), before, window, model)
+    results = {"embedding": _embedding(_pooled(states, model), model), "frames": _embedding(windows, model)}
+    if model.phonemes is not None:
+        results["phonemes"] = op.transpose(op.log_softmax(linear(states, model.phonemes), axis=-1), perm=(1, 0, 2))
+    return spox.build({"features": features}, results)
 
 
 def stream_graph(model: RecurrentModel, front_end: FrontEnd) -> onnx.ModelProto:
@@ -115,6 +139,13 @@ def state_parts(model: RecurrentModel, front_end: FrontEnd) -> dict[str, int]:
 def _n_pooled(model: RecurrentModel, front_end: FrontEnd) -> int:
     """Count the steps of a whole clip."""
     return int(model.n_steps(torch.tensor(front_end.max_frames)))
+
+
+def _states(features: Var, model: RecurrentModel) -> Var:
+    """Run the encoder over whole clips: (batch, n_frames, n_mels) -> (n_steps, batch, size)."""
+    filled = filled_up(scaled(features, model.feature_norm), model.reach)
+    x = stacked(convolved(filled, model.stem), model.frame_stack, model.encoder.input_size)
+    return encoded(op.transpose(x, perm=(1, 0, 2)), model, None)[0]
 
 
 def _pooled(states: Var, model: RecurrentModel) -> Var:
@@ -178,13 +209,20 @@ def _weighted_mean(x: Var, weight: Var, window: int) -> Var:
     return op.div(total, op.average_pool(weight, kernel_shape=(window,)))
 
 
-def _head(pooled: Var, model: RecurrentModel) -> Var:
+def _embedding(pooled: Var, model: RecurrentModel) -> Var:
+    """Compute what the head looks at."""
     if model.head_norm is not None:
         norm = model.head_norm
         pooled, _, _ = op.layer_normalization(
             pooled, weight_of(norm.weight), weight_of(norm.bias), axis=-1, epsilon=norm.eps
         )
-    logits = linear(pooled, model.head)
+    return pooled if model.embedding is None else linear(pooled, model.embedding)
+
+
+def _head(pooled: Var, model: RecurrentModel) -> Var:
+    if isinstance(model.head, CosineHead):
+        raise ValueError("an encoder has no words; export it with encoder_graph")
+    logits = linear(_embedding(pooled, model), model.head)
     if model.merge is None:
         return logits
     n_words, n_logits = model.merge.n_words, model.head.out_features

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent / "bundled"
 DEFAULT = "keywords10"  # for clips
 DEFAULT_LONG = "keywords10_long"  # for long sound
 SUFFIX = ".onnx"
+ENCODER = FOLDER / f"encoder{SUFFIX}"  # what enrollment starts from; no model to predict with
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ModelFile:
 
 def bundled_models() -> list[ModelFile]:
     """List the models that come with kwspot, the default one first."""
-    found = [ModelFile(path.stem, path) for path in FOLDER.glob(f"*{SUFFIX}")]
+    found = [ModelFile(path.stem, path) for path in FOLDER.glob(f"*{SUFFIX}") if path != ENCODER]
     return sorted(found, key=lambda model: (model.name != DEFAULT, model.name))
 
 

@@ -55,6 +55,8 @@ def build_model(
         head_norm=settings.head_norm,
         feature_norm=feature_norm,
         merge=merge,
+        embedding_size=settings.embedding_size,
+        n_phonemes=settings.n_phonemes,
     )
 
 

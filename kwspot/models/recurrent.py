@@ -179,6 +179,25 @@ class MergeClasses(nn.Module):
         return torch.cat([before, words.amax(-1, keepdim=True), after], dim=-1)
 
 
+class CosineHead(nn.Module):
+    """Compare an embedding with a direction for every class: logits = scale * cos(embedding, weight).
+
+    embedding (batch, n_features) -> logits (batch, n_classes); NormFace, arXiv:1704.06369. Length carries no
+    meaning, so what is learned is the angle, by which words are compared that no class stands for.
+    """
+
+    SCALE = 30.0
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_classes, n_features) / n_features**0.5)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Compare."""
+        normalize = nn.functional.normalize
+        return self.SCALE * nn.functional.linear(normalize(embedding, dim=-1), normalize(self.weight, dim=-1))
+
+
 class RecurrentModel(nn.Module):
     """A keyword spotter composed of the parts above; see ModelSettings for what can be chosen."""
 
@@ -195,6 +214,8 @@ class RecurrentModel(nn.Module):
         head_norm: bool,
         feature_norm: FeatureNorm | None,
         merge: MergeClasses | None,
+        embedding_size: int | None = None,
+        n_phonemes: int | None = None,
     ) -> None:
         super().__init__()
         self.n_mels, self.frame_stack, self.pooling = n_mels, frame_stack, pooling
@@ -204,7 +225,9 @@ class RecurrentModel(nn.Module):
         self.attention = nn.Linear(encoder.output_size, attention_heads) if pooling == "attention" else None
         pooled_size = encoder.output_size * (attention_heads if pooling == "attention" else 1)
         self.head_norm = nn.LayerNorm(pooled_size) if head_norm else None
-        self.head = nn.Linear(pooled_size, n_classes)
+        self.embedding = nn.Linear(pooled_size, embedding_size) if embedding_size else None
+        self.head = CosineHead(embedding_size, n_classes) if embedding_size else nn.Linear(pooled_size, n_classes)
+        self.phonemes = nn.Linear(encoder.output_size, n_phonemes + 1) if n_phonemes else None  # 0 is CTC's blank
         self.merge = merge
 
     @property
@@ -235,10 +258,14 @@ class RecurrentModel(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Map features (batch, n_frames, n_mels) and lengths (batch,) to logits (batch, n_classes)."""
-        states, lengths = self.states(features, lengths)
-        pooled = self._pool(states, lengths)
-        logits = self.head(pooled if self.head_norm is None else self.head_norm(pooled))
+        logits = self.head(self.embed(*self.states(features, lengths)))
         return logits if self.merge is None else self.merge(logits)
+
+    def embed(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Map states (n_steps, batch, size) and real steps (batch,) to what the head looks at (batch, n_features)."""
+        pooled = self._pool(states, lengths)
+        pooled = pooled if self.head_norm is None else self.head_norm(pooled)
+        return pooled if self.embedding is None else self.embedding(pooled)
 
     def _pool(self, states: Tensor, lengths: Tensor) -> Tensor:
         if self.pooling == "last":

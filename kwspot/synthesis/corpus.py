@@ -186,7 +186,7 @@ def synthesize_corpus(
 
         def fill(folder: Path) -> None:
             clip_length = SAMPLE_RATE * plan.get("clip_ms", 1000) // 1000
-            _speak_all(folder, lines, seed, clip_length, min(workers, os.cpu_count() or 1), report)
+            speak_lines(folder, lines, seed, clip_length, min(workers, os.cpu_count() or 1), report)
             split_of = {speaker.name: which_split(speaker.name) for speaker in speakers}
             for file, split in LISTS.items():
                 listed = sorted(line.file for line in lines if split_of[line.speaker.name] == split)
@@ -251,7 +251,7 @@ def chosen_engines(engines: Sequence[str] | None) -> dict[str, str]:
     return {name: version for name, version in there.items() if not engines or name in engines}
 
 
-def _speak_all(
+def speak_lines(
     folder: Path,
     lines: Sequence[Line],
     seed: int,

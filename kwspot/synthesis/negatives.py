@@ -29,6 +29,7 @@ ENDINGS = ("s", "es", "d", "ed", "ing", "er")  # of forms of a word, in spelling
 SHORT = frozenset("am an as at do go he hi if in is it me no of oh on or so to up us we".split())  # noqa: SIM905
 # Marks of stress fall away, and sounds that accents or a fast tongue make alike become one.
 _FOLDED = str.maketrans({"ˈ": "", "ˌ": "", "ː": "", "ᵊ": "ə", "ᵻ": "ɪ", "ɜ": "ə", "ɔ": "ɑ", "ɾ": "t", "ʔ": "t"})
+PHONEMES = "AIOWYbdfhijklmnpstuvwzæðŋɑəɛɡɪɹʃʊʌʒʤʧθ"  # what is left of them
 
 Said = tuple[str, str]  # phonemes in the American and the British accent
 

@@ -23,6 +23,7 @@ from kwspot.training.augment import make_vary
 from kwspot.training.augment_waveforms import as_waveforms
 from kwspot.training.distributed import ProcessGroup
 from kwspot.training.gradients import tracer
+from kwspot.training.objectives import make_objective
 from kwspot.training.plan import Plan, plan_run
 from kwspot.training.trainer import ALONE, EpochRecord, Progress, Trainer
 
@@ -84,6 +85,9 @@ def run_experiment(
 def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGroup) -> Trainer:
     """Build the model of a plan, its weights drawn from the seed, and what trains it on a device."""
     experiment, frames, validation = plan.experiment, plan.train_split, plan.validation_split
+    objective = make_objective(experiment, plan.task.classes)
+    if objective and group.size > 1:
+        raise ConfigError(f"{experiment.name}: train.objective compares the clips of a batch: train it in one process")
     torch.manual_seed(seed_for(plan.seed, "weights"))
     model = build_for(experiment, plan.task.classes, plan.merged_words)
     if model.feature_norm is not None:
@@ -102,6 +106,7 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
         vary=make_vary(experiment, plan.training_task, train, plan.cache),
         teachers=[load_model(run, device)[0] for run in plan.teachers],
         group=group,
+        objective=objective,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from kwspot.evaluation.evaluate import logits_of, loss_and_accuracy
 from kwspot.experiments.settings import TrainSettings
 from kwspot.features.dataset import Batch, Split
 from kwspot.models.device import has_bfloat16
+from kwspot.models.recurrent import RecurrentModel
 from kwspot.seeding import seed_for
 from kwspot.training.augment_features import Streams
 from kwspot.training.distributed import ProcessGroup
+from kwspot.training.objectives import Objective, grouped_order
 from kwspot.training.optim import distilled, make_average, make_optimizer, rate_at
 from kwspot.training.streams import generator_for
 
@@ -73,10 +75,12 @@ class Trainer:
         vary: Vary | None = None,
         teachers: Sequence[nn.Module] = (),
         group: ProcessGroup = ALONE,
+        objective: Objective | None = None,
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
         self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
+        self.objective = objective
         self.group, self.joined = group, group.joined(model)
         self.mixed = bool(settings.mixed_precision) and has_bfloat16(device)
         self.optimizer = make_optimizer(model.parameters(), settings)
@@ -115,7 +119,7 @@ class Trainer:
     def _train_epoch(self, should_stop: Callable[[], bool], report: Callable[[Progress, int], None]) -> bool:
         """Take the steps that the epoch still lacks; say whether it was stopped before its end."""
         now, batch_size = self.progress, self.settings.batch_size
-        order = torch.randperm(len(self.train_split), generator=generator_for(self.seed, "order", now.epoch))
+        order = self._order(generator_for(self.seed, "order", now.epoch))
         n_steps = self.train_split.n_batches(batch_size)
         if now.step == 0:
             torch.manual_seed(
@@ -131,6 +135,12 @@ class Trainer:
             if self.group.sums(should_stop()) != [0]:  # all stop after the same step
                 return True
         return False
+
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        together = self.settings.objective.clips_per_word if self.settings.objective else None
+        if together is None:
+            return torch.randperm(len(self.train_split), generator=generator)
+        return grouped_order(self.train_split.labels, together, generator)
 
     def _set_rate(self, n_steps: int) -> None:
         rate = rate_at(self.settings, (self.progress.epoch - 1) * n_steps + self.progress.step, n_steps)
@@ -148,13 +158,18 @@ class Trainer:
         n, share = len(labels), self.group.share
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            logits = self.joined(features, lengths).float()
+            if self.objective is None:
+                logits, beside = self.joined(features, lengths).float(), None
+            else:
+                logits, beside = self.objective(cast(RecurrentModel, self.model), features, lengths, labels)
             with torch.no_grad():  # of the clips as the student gets them (Beyer et al., arXiv:2106.05237)
                 said = [teacher(features, lengths).float() for teacher in self.teachers]
         smoothing = self.settings.label_smoothing or 0.0
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         if self.settings.distill is not None:
             loss = distilled(logits, said, loss, self.settings.distill)
+        if beside is not None:
+            loss = loss + beside
         n_own = self.group.count(n)
         (loss * (n_own * self.group.size / n)).backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm

@@ -1,0 +1,123 @@
+"""Words cut out of recorded sentences: many words by real people, from any recordings whose words have times.
+
+    TIMES.tsv  a heading, then a line a word: path, speaker, word, start_s, end_s
+    RECORDINGS/<path> -> the piece -> room, microphone, level, noise -> DEST/<word>/<speaker>_nohash_<n>.wav
+
+Where the times come from is no matter of this module: a forced aligner, a recogniser that gives word times, a corpus
+that has them. A piece goes through a channel as what a synthesiser says does (signal.channel): alone in a second, as
+people record single words, and not as the neat sound of a book that is read.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+import csv
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from kwspot.audio.reading import Waveform, read_waveform, resample
+from kwspot.corpus.install import CORPUS, claimed, place
+from kwspot.errors import IntegrityError, MissingError
+from kwspot.seeding import rng_for
+from kwspot.signal import channel
+from kwspot.signal.channel import SAMPLE_RATE
+
+COLUMNS = ("path", "speaker", "word", "start_s", "end_s")
+SHORTEST_S, LONGEST_S = 0.1, 1.0  # of a word; what is shorter was swallowed, what is longer is no single word
+MARGIN_S = 0.03  # kept at either side: times are no finer
+LEAST = 8  # examples that make a word of the corpus
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word of a recording."""
+
+    path: str  # below the folder of recordings
+    speaker: str
+    word: str
+    start_s: float
+    end_s: float
+
+
+def read_times(table: Path) -> list[SpokenWord]:
+    """Read a table of word times; MissingError without it, IntegrityError names a line that is none."""
+    if not table.is_file():
+        raise MissingError(f"{table}: no such table of word times; it needs the columns {', '.join(COLUMNS)}")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
+            raise IntegrityError(f"{table}: no column {', '.join(missing)}; the heading must name {', '.join(COLUMNS)}")
+        words = []
+        for number, row in enumerate(rows, 2):
+            try:
+                start_s, end_s = float(row["start_s"]), float(row["end_s"])
+            except (TypeError, ValueError):
+                raise IntegrityError(f"{table}, line {number}: start_s and end_s must be seconds") from None
+            if not row["word"] or not row["word"][0].isalnum() or "/" in row["word"]:
+                raise IntegrityError(f"{table}, line {number}: '{row['word']}' is no word")
+            words.append(SpokenWord(row["path"], row["speaker"], row["word"].lower(), start_s, end_s))
+    return words
+
+
+def usable(words: Iterable[SpokenWord], least: int = LEAST, without: Iterable[str] = ()) -> list[SpokenWord]:
+    """Keep words of a length that can be one, said `least` times at least, and none of `without`."""
+    left_out = set(without)
+    kept = [w for w in words if SHORTEST_S <= w.end_s - w.start_s <= LONGEST_S and w.word not in left_out]
+    counts = Counter(w.word for w in kept)
+    return [w for w in kept if counts[w.word] >= least]
+
+
+def cut_words(
+    words: Sequence[SpokenWord],
+    recordings: Path,
+    dest: Path,
+    *,
+    seed: int = 1,
+    report: Callable[..., None] = lambda done, total, message="": None,
+) -> dict[str, Any]:
+    """Cut the words out of their recordings into `dest`, a corpus in the official layout; return its marker.
+
+    The official split is a hash of the speaker, so nobody is heard in two. IntegrityError if a recording is missing.
+    """
+    by_path: dict[str, list[SpokenWord]] = defaultdict(list)
+    for word in words:
+        by_path[word.path].append(word)
+    takes: Counter[tuple[str, str]] = Counter()
+
+    def fill(folder: Path) -> None:
+        done = 0
+        for path, said in sorted(by_path.items()):
+            decoded = read_waveform(recordings / path)
+            sound = resample(decoded.waveform, decoded.sample_rate, SAMPLE_RATE)
+            for word in said:
+                speaker = sha1(word.speaker.encode()).hexdigest()[:8]
+                take = takes[word.word, speaker]
+                takes[word.word, speaker] += 1
+                clip = _recorded(sound, word, rng_for(seed, "cut", path, str(word.start_s)))
+                (folder / word.word).mkdir(exist_ok=True)
+                soundfile.write(folder / word.word / f"{speaker}_nohash_{take}.wav", clip, SAMPLE_RATE, "PCM_16")
+            done += len(said)
+            report(done, len(words), path)
+
+    if missing := [path for path in by_path if not (recordings / path).is_file()]:
+        raise IntegrityError(f"{recordings}: no {missing[0]}, nor {len(missing) - 1} more recordings of the table")
+    with claimed(dest, CORPUS):
+        return place(dest, CORPUS, fill, name="sentences", source="cut", sha256=None, n_words=len(words), seed=seed)
+
+
+def _recorded(sound: Waveform, word: SpokenWord, rng: np.random.Generator) -> np.ndarray:
+    """Cut a word and record it through a channel: (16000,) int16; what cannot be heard becomes the channel's noise."""
+    start, end = round((word.start_s - MARGIN_S) * SAMPLE_RATE), round((word.end_s + MARGIN_S) * SAMPLE_RATE)
+    piece = np.array(sound[max(0, start) : max(1, end)])
+    fade = min(len(piece) // 2, SAMPLE_RATE // 100)
+    if fade:
+        ramp = np.linspace(0, 1, fade, dtype=piece.dtype)
+        piece[:fade] *= ramp
+        piece[-fade:] *= ramp[::-1]
+    if not piece.any():
+        return np.zeros(SAMPLE_RATE, np.int16)
+    return channel.record(piece, SAMPLE_RATE, 1.0, rng)

@@ -1,0 +1,137 @@
+"""What an encoder is trained for: that clips of one word lie close together, also of words it never heard.
+
+    embeddings e (batch, n_features), labels (batch,) -> a loss beside the cross-entropy over the words
+
+    margin        the cross-entropy's own logit becomes s cos(angle + m): ArcFace (Deng et al., arXiv:1801.07698)
+    prototypical  -log softmax_w(s cos(e_i, mean of the other clips of word w)): Snell et al., arXiv:1703.05175, by
+                  cosine as in GE2E (Wan et al., arXiv:1710.10467)
+    contrastive   -log softmax_j(cos(e_i, e_j) / t) of the clips j of the same word: Khosla et al., arXiv:2004.11362
+    phonemes      CTC (Graves et al., 2006) of the word's pronunciation, read off the encoder's states: it sees what
+                  words are made of
+
+The second and third compare clips of a batch, which is therefore drawn so that clips of one word stand together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+import torch.nn.functional as F
+
+from kwspot.errors import ConfigError
+from kwspot.experiments.settings import Experiment, ObjectiveSettings
+from kwspot.models.recurrent import CosineHead, RecurrentModel
+from kwspot.synthesis.negatives import PHONEMES
+from kwspot.synthesis.vocabulary import needed_lexicon
+
+TEMPERATURE = 0.1  # of the contrastive loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses that the settings ask for; `said` are the pronunciations of the classes, (n_phonemes,) each."""
+
+    settings: ObjectiveSettings
+    said: Sequence[Tensor] = field(default_factory=tuple)
+
+    def __call__(
+        self, model: RecurrentModel, features: Tensor, lengths: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits (batch, n_classes) for the cross-entropy, and the sum of the other losses."""
+        states, steps = model.states(features, lengths)
+        embeddings = model.embed(states, steps).float()
+        logits = model.head(embeddings if self.settings.classify else embeddings.detach()).float()
+        if self.settings.margin is not None:
+            logits = with_margin(logits, labels, self.settings.margin)
+        beside = logits.new_zeros(())
+        if self.settings.prototypical is not None:
+            beside = beside + self.settings.prototypical * prototypical(embeddings, labels)
+        if self.settings.contrastive is not None:
+            beside = beside + self.settings.contrastive * contrastive(embeddings, labels)
+        if self.settings.phonemes is not None and model.phonemes is not None:
+            scores = model.phonemes(states).float().log_softmax(-1)
+            beside = beside + self.settings.phonemes * spelt(scores, steps, [self.said[i] for i in labels.tolist()])
+        return logits, beside
+
+
+def make_objective(experiment: Experiment, classes: Sequence[str]) -> Objective | None:
+    """Make an experiment's objective, None if it has none; ConfigError if its model cannot be trained for it."""
+    settings, where = experiment.train.objective, f"{experiment.name}: train.objective"
+    if settings is None:
+        return None
+    if experiment.model.embedding_size is None:
+        raise ConfigError(f"{where}: needs an encoder; set model.embedding_size")
+    if experiment.train.distill or (experiment.augment and experiment.augment.mixup):
+        raise ConfigError(f"{where}: not with 'train.distill' or 'augment.mixup'; leave it or them out")
+    compared = settings.prototypical or settings.contrastive
+    if compared and settings.clips_per_word is None:
+        raise ConfigError(f"{where}.clips_per_word: needed, as clips of one word are compared; 2 or more")
+    if settings.phonemes is None:
+        return Objective(settings)
+    if experiment.model.n_phonemes != len(PHONEMES):
+        raise ConfigError(f"{where}.phonemes: set model.n_phonemes to {len(PHONEMES)}, the phonemes of the dictionary")
+    return Objective(settings, pronunciations(classes))
+
+
+def pronunciations(words: Sequence[str]) -> list[Tensor]:
+    """Return the phonemes of words and phrases in the American accent, numbered from 1; none for an unknown word."""
+    lexicon, number = needed_lexicon(), {phoneme: i for i, phoneme in enumerate(PHONEMES, 1)}
+    found = []
+    for text in words:
+        ways = [lexicon.of(word) for word in text.split()]
+        spoken = "".join(way[0][0] for way in ways) if all(ways) else ""
+        found.append(torch.tensor([number[p] for p in spoken if p in number], dtype=torch.long))
+    return found
+
+
+def with_margin(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Add `margin` radians to the angle between each clip and its own word; logits (batch, n_classes) of CosineHead."""
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    angle = (logits / CosineHead.SCALE).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    return torch.where(own, CosineHead.SCALE * (angle + margin).clamp_max(torch.pi).cos(), logits)
+
+
+def prototypical(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Classify every clip of a batch by the means of the others' words: a scalar, 0 where no word has two clips."""
+    e = F.normalize(embeddings, dim=-1)
+    words, own = labels.unique(return_inverse=True)
+    member = F.one_hot(own, len(words)).to(e)  # (batch, n_words)
+    sums, counts = member.t() @ e, member.sum(0)
+    cosines = e @ F.normalize(sums, dim=-1).t()
+    to_own = (e * F.normalize(sums[own] - e, dim=-1)).sum(-1, keepdim=True)  # a clip is no part of its own prototype
+    logits = CosineHead.SCALE * torch.where(member.bool(), to_own, cosines)
+    return _mean(F.cross_entropy(logits, own, reduction="none"), counts[own] > 1)
+
+
+def contrastive(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Pick the clips of the same word among all others of the batch: a scalar, 0 where no word has two clips."""
+    e = F.normalize(embeddings, dim=-1)
+    itself = torch.eye(len(e), dtype=torch.bool, device=e.device)
+    scores = (e @ e.t() / TEMPERATURE).masked_fill(itself, -torch.inf).log_softmax(1)
+    same = (labels[:, None] == labels) & ~itself
+    return _mean(-scores.masked_fill(~same, 0).sum(1) / same.sum(1).clamp_min(1), same.any(1))
+
+
+def spelt(scores: Tensor, steps: Tensor, said: Sequence[Tensor]) -> Tensor:
+    """Return the CTC loss a clip: log posteriors (n_steps, batch, 1 + n_phonemes), real steps (batch,), phonemes."""
+    n = torch.tensor([len(phonemes) for phonemes in said])
+    losses = F.ctc_loss(scores, torch.cat(list(said)), steps.cpu(), n, reduction="none", zero_infinity=True)
+    return _mean(losses / n.to(losses).clamp_min(1), n.to(losses.device) > 0)
+
+
+def _mean(losses: Tensor, counted: Tensor) -> Tensor:
+    return (losses * counted).sum() / counted.sum().clamp_min(1)
+
+
+def grouped_order(labels: np.ndarray, together: int, generator: Generator) -> Tensor:
+    """Return an order of all clips in which `together` clips of one word are neighbours, where it has so many left.
+
+    labels (n,) -> positions (n,)
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_word = shuffled[torch.from_numpy(labels)[shuffled].sort(stable=True).indices]
+    counts = np.unique(labels, return_counts=True)[1]
+    groups = [group for word in by_word.split(counts.tolist()) for group in word.split(together)]
+    return torch.cat([groups[int(i)] for i in torch.randperm(len(groups), generator=generator)])
