@@ -23,7 +23,10 @@ from kwspot.extras import EXTRAS
 OK, WARN, FAIL = "ok", "warn", "fail"
 SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
 PAIR = f"pip install 'torch=={SERIES}.*' 'torchaudio=={SERIES}.*'"
-BASE = ("numpy", "soundfile", "soxr", "onnxruntime", "typer", "rich", "pyyaml", "pydantic", "filelock", "matplotlib")
+BASE = (
+    "numpy", "soundfile", "soxr", "onnx", "onnxruntime", "typer", "rich", "pyyaml", "pydantic", "filelock",
+    "matplotlib",
+)  # fmt: skip
 CORPUS_BYTES = 6e9  # archive and recordings of Speech Commands v0.02 together
 ROOM_BYTES = 2e8  # less than this is not enough to work with
 PROBE = """

@@ -20,12 +20,10 @@ class Extra:
 
 
 EXTRAS = {
-    "train": Extra(
-        ("torch", "torchaudio", "tensorboard", "onnx", "spox"), "featurize, train, eval, export and tensorboard"
-    ),
+    "train": Extra(("torch", "torchaudio", "tensorboard", "spox"), "featurize, train, eval, export and tensorboard"),
     "sweep": Extra(("optuna",), "sweep"),  # pip installs [train] with it
     "ui": Extra(("gradio",), "ui"),
-    "mic": Extra(("sounddevice",), "listen with a microphone"),
+    "mic": Extra(("sounddevice",), "listen with a microphone, record"),
 }
 
 

@@ -30,7 +30,7 @@ from kwspot.features.cache import CachedClip, cache_folder, opened_writer
 from tests.records import make_run
 
 SHORT = FrontEnd(clip_ms=100)
-TRAINING = dict.fromkeys(("tensorboard", "onnx", "spox"), "1.0")  # that is [train] without the pair
+TRAINING = dict.fromkeys(("tensorboard", "spox"), "1.0")  # that is [train] without the pair
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ def test_extras_that_are_not_there_are_no_fault_but_said(monkeypatch):
 
 
 def test_half_an_extra_is_a_warning_and_torch_by_itself_is_not_examined(monkeypatch):
-    with_versions(monkeypatch, torch="2.15.0", onnx="1.20.0", optuna="5.0.0")
+    with_versions(monkeypatch, torch="2.15.0", tensorboard="2.21.0", optuna="5.0.0")
     assert list(torch_findings()) == []
     train, sweep = list(extra_findings())[:2]
     assert (train.state, train.repair) == (WARN, "pip install 'kwspot[train]'")
-    assert train.says.startswith("torch 2.15.0, onnx 1.20.0; missing for featurize, train")
-    assert train.says.endswith(": torchaudio, tensorboard, spox")
+    assert train.says.startswith("torch 2.15.0, tensorboard 2.21.0; missing for featurize, train")
+    assert train.says.endswith(": torchaudio, spox")
     assert sweep == Finding("sweep", OK, "optuna 5.0.0")
 
 

@@ -1,11 +1,14 @@
 """A microphone -> blocks (n,) float32 at the rate wanted, through PortAudio (the only importer of sounddevice).
 
-The device runs at its own rate; what it gives is resampled without a seam. PortAudio mixes its channels down.
+The device runs at its own rate; what it gives is resampled without a seam. PortAudio mixes its channels down. What was
+recorded is played here as well.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from kwspot.audio.blocks import SHORT_BLOCK_S, resampled
 from kwspot.audio.reading import Waveform
@@ -72,6 +75,15 @@ def microphone_blocks(device: Device, sample_rate: int, lost: Callable[[], None]
     return resampled(_recorded(device, lost), sample_rate)
 
 
+def play(waveform: Waveform, sample_rate: int) -> None:
+    """Play a waveform (n_samples,) on the default output, to its end; KwspotError if there is none."""
+    sounddevice = _sounddevice()
+    try:
+        sounddevice.play(waveform, sample_rate, blocking=True)
+    except sounddevice.PortAudioError as error:
+        raise KwspotError(f"no output to play on: {_reason(error)}") from error
+
+
 def _recorded(device: Device, lost: Callable[[], None]) -> Iterator[tuple[Waveform, int]]:
     sounddevice = _sounddevice()
     n = round(device.sample_rate * SHORT_BLOCK_S)
@@ -83,7 +95,8 @@ def _recorded(device: Device, lost: Callable[[], None]) -> Iterator[tuple[Wavefo
                 samples, overflowed = stream.read(n)
                 if overflowed:
                     lost()
-                yield samples[:, 0].clip(-1, 1), device.sample_rate
+                # Floats of a device may be no numbers: ALSA's null device gives what lay in memory.
+                yield np.nan_to_num(samples[:, 0]).clip(-1, 1), device.sample_rate
     except sounddevice.PortAudioError as error:
         raise KwspotError(f"microphone {device.number} ({device.name}): {_reason(error)}") from error
 

@@ -1,19 +1,20 @@
-"""Model files by name: those that come with kwspot, those of finished runs, and any file.
+"""Model files by name: those that come with kwspot, enrolled ones, those of finished runs, and any file.
 
-bundled/<name>.onnx with its model card <name>.md; RUN/model.onnx of the record. Needs neither torch nor
-onnxruntime, so that it is quick to list and to complete names.
+bundled/<name>.onnx with its model card <name>.md; RUNS/enrolled/<name>.onnx; RUN/model.onnx of the record. Needs
+neither torch nor onnxruntime, so that it is quick to list and to complete names.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from kwspot.errors import MissingError
+from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import MODEL, best_run, list_runs
 
 FOLDER = Path(__file__).parent / "bundled"
 DEFAULT = "keywords10"  # for clips
 DEFAULT_LONG = "keywords10_long"  # for long sound
 SUFFIX = ".onnx"
+ENROLLED = "enrolled"  # folder of the runs folder
 ENCODER = FOLDER / f"encoder{SUFFIX}"  # what enrollment starts from; no model to predict with
 
 
@@ -37,21 +38,39 @@ def bundled_models() -> list[ModelFile]:
     return sorted(found, key=lambda model: (model.name != DEFAULT, model.name))
 
 
+def enrolled_models(runs_dir: Path) -> list[ModelFile]:
+    """List the models of own words that `kwspot enroll` wrote."""
+    return [ModelFile(path.stem, path) for path in sorted((runs_dir / ENROLLED).glob(f"*{SUFFIX}"))]
+
+
+def enrolled_path(runs_dir: Path, name: str) -> Path:
+    """Return where a model of this name is enrolled; ConfigError if the name is a bundled one, or names no file."""
+    if not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|') or name.endswith(SUFFIX):
+        raise ConfigError(f"'{name}': no name for a model; letters, digits, '-' and '_' make one, '{SUFFIX}' is added")
+    if name.casefold() in {ENCODER.stem, *(model.name for model in bundled_models())}:
+        raise ConfigError(f"'{name}': a model that comes with kwspot; give another name")
+    return runs_dir / ENROLLED / f"{name}{SUFFIX}"
+
+
 def run_models(runs_dir: Path) -> list[ModelFile]:
-    """List the runs that have a model file."""
-    return [ModelFile(run.id, run.path / MODEL) for run in list_runs(runs_dir) if (run.path / MODEL).is_file()]
+    """List the enrolled models, and the runs that have a model file."""
+    runs = [ModelFile(run.id, run.path / MODEL) for run in list_runs(runs_dir) if (run.path / MODEL).is_file()]
+    return [*enrolled_models(runs_dir), *runs]
 
 
 def find_model(name: str | None = None, runs_dir: Path | None = None, default: str = DEFAULT) -> ModelFile:
-    """Find a model: a file, a bundled model, a run, or the best run of an experiment; without a name the default.
+    """Find a model: a file, a bundled or an enrolled one, a run, or the best run of an experiment.
 
-    MissingError says what there is.
+    Without a name it is the default. MissingError says what there is.
     """
     bundled = {model.name: model for model in bundled_models()}
     if name is None or name in bundled:
         if not bundled:
             raise MissingError(f"{FOLDER}: no model; install kwspot again, or name a run or a file")
         return bundled[name or default]
+    enrolled = {model.name: model for model in enrolled_models(runs_dir)} if runs_dir else {}
+    if name in enrolled:
+        return enrolled[name]
     if name.endswith(SUFFIX) or Path(name).is_file():
         return ModelFile(name, Path(name))
     try:
@@ -59,5 +78,6 @@ def find_model(name: str | None = None, runs_dir: Path | None = None, default: s
             raise MissingError(f"{name}: no such model")
         run = best_run(runs_dir, name, MODEL)
     except MissingError as error:
-        raise MissingError(f"{error}; bundled models: {', '.join(bundled)}; a file ends in {SUFFIX}") from error
+        known = f"bundled models: {', '.join(bundled)}" + (f"; enrolled: {', '.join(enrolled)}" if enrolled else "")
+        raise MissingError(f"{error}; {known}; a file ends in {SUFFIX}") from error
     return ModelFile(run.id, run.path / MODEL)

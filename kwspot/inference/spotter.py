@@ -50,12 +50,13 @@ class Prediction:
 class Spotter:
     """A model file, ready to predict clips.
 
-    `name` is that of the bundled model, or the file. Sound longer than `clip_length` is cropped to its loudest part.
+    `name` is that of the bundled model, or the file; with `content`, the bytes of a file, the file need not exist.
+    Sound longer than `clip_length` is cropped to its loudest part.
     """
 
-    def __init__(self, path: Path, *, name: str | None = None, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, threads: int = 0, content: bytes | None = None) -> None:
         self.path, self.name = path, name or str(path)
-        self.session = open_session(path, threads)
+        self.session = open_session(path, threads, content)
         self.metadata = read_metadata(self.session, path)
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         self.sample_rate = int(self.metadata["sample_rate"])  # Hz
@@ -117,15 +118,15 @@ class Spotter:
         return result
 
 
-def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Open a model file; MissingError without one, IntegrityError if it cannot be read."""
-    if not path.is_file():
+def open_session(path: Path, threads: int = 0, content: bytes | None = None) -> onnxruntime.InferenceSession:
+    """Open a model file, or its content; MissingError without one, IntegrityError if it cannot be read."""
+    if content is None and not path.is_file():
         raise MissingError(f"{path}: no such model; 'kwspot models' lists the available ones")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes as an exception
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds, without a common base
         raise IntegrityError(f"{path}: no model that onnxruntime can read; write it again with 'kwspot export'") from (
             error

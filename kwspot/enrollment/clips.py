@@ -1,0 +1,191 @@
+"""A folder of own words -> takes: which clip is of which word and by whom; what cannot be used is refused by name.
+
+    FOLDER/<word>/*.wav, FOLDER/<word>/<speaker>/*.wav     any number, any file names, any script
+    FOLDER/unknown/, FOLDER/_background_noise_/            optional: what is no word to spot
+
+A take is mono at the encoder's rate; of a word, from where the sound stands out to where it ends (endpoints.py).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+import os
+from pathlib import Path
+import re
+from typing import Any
+import unicodedata
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kwspot.audio.reading import SUFFIXES, AudioError, Waveform, duration_s, read_waveform, resample
+from kwspot.corpus.layout import NOISE_FOLDER
+from kwspot.enrollment.endpoints import endpoints, is_silent
+from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
+from kwspot.tasks import SILENCE, UNKNOWN
+
+LONGEST_S = 4.0  # of a word or phrase
+LONGEST_CLIP_S = 30.0  # that a word is looked for in
+SHORTEST_S = 0.1
+N_NAMED = 5  # problems in one message
+BACKGROUND = {UNKNOWN: UNKNOWN, f"_{UNKNOWN}_": UNKNOWN, NOISE_FOLDER: SILENCE, SILENCE: SILENCE}  # folders
+_SPEAKER = re.compile(r"(?:speaker|spk)[\W_]*[^\W_]+", re.IGNORECASE)
+_NUMBERS = re.compile(r"(?:[\W_]+\d+)+$")
+
+
+@dataclass(frozen=True)
+class Take:
+    """One clip: `waveform` (n_samples,) at the encoder's rate, and the file or the place it came from.
+
+    `speaker` is None where no name says it: such takes of a word count as one voice. The label of what is no word to
+    spot is UNKNOWN or SILENCE.
+    """
+
+    word: str
+    speaker: str | None
+    name: str
+    waveform: Waveform
+
+    @cached_property
+    def digest(self) -> str:
+        """What the samples are told apart by: 16 hex digits."""
+        return sha256(np.round(self.waveform * 2**15).astype("<i2").tobytes()).hexdigest()[:16]
+
+    @property
+    def is_keyword(self) -> bool:
+        """Whether it is of a word to spot."""
+        return self.word not in (UNKNOWN, SILENCE)
+
+
+def read_takes(folder: Path, sample_rate: int) -> list[Take]:
+    """Read the clips of a folder of words at a rate; MissingError without any.
+
+    A clip that is no audio, or no word of at most 4 s, is refused: the error names the first five and counts the rest.
+    """
+    files = _files(folder)
+    speakers = speakers_of([(word, name) for word, name, _ in files])
+    takes, problems = [], []
+    for (word, _, path), speaker in zip(files, speakers, strict=True):
+        try:
+            takes.append(_read(word, speaker, path, sample_rate))
+        except KwspotError as error:
+            problems.append(error)
+    if problems:
+        raise _together(problems)
+    return takes
+
+
+def takes_of(words: Mapping[str, Iterable[Any]], sample_rate: int | None, model_rate: int) -> list[Take]:
+    """Make takes of paths, and of waveforms (n_samples,) at `sample_rate` Hz; who speaks is told by paths only."""
+    given = [(word, clip) for word, clips in words.items() for clip in clips]
+    paths = [(word, Path(clip)) for word, clip in given if isinstance(clip, str | os.PathLike)]
+    speakers = iter(speakers_of([(word, path.name) for word, path in paths]))
+    takes = []
+    for i, (word, clip) in enumerate(given):
+        label = BACKGROUND.get(word, unicodedata.normalize("NFC", word))
+        if isinstance(clip, str | os.PathLike):
+            takes.append(_read(label, next(speakers), Path(clip), model_rate))
+        else:
+            waveform = resample(_as_floats(clip), sample_rate or model_rate, model_rate)
+            takes.append(_checked(label, None, f"{word}, clip {i + 1}", waveform, model_rate))
+    return takes
+
+
+def speakers_of(names: Sequence[tuple[str, str]]) -> list[str | None]:
+    """Say who speaks each clip, from its word and its name below the word's folder; None where the name does not.
+
+    A subfolder; what stands before `_nohash_`; `speaker_3`; or what stands before the number of the take, if other
+    words have clips of that name too.
+    """
+    told = [_told(word, name) for word, name in names]
+    words: dict[str, set[str]] = {}
+    for (word, _), (speaker, _) in zip(names, told, strict=True):
+        words.setdefault(speaker, set()).add(word)
+    return [speaker if speaker and (sure or len(words[speaker]) > 1) else None for speaker, sure in told]
+
+
+def _told(word: str, name: str) -> tuple[str, bool]:
+    """Return what may be the speaker's name, and whether that is sure."""
+    folder, _, file = name.rpartition("/")
+    if folder:
+        return folder, True
+    stem = file.rpartition(".")[0]
+    speaker, mark, _ = stem.partition("_nohash_")
+    if mark and speaker:
+        return speaker, True
+    if found := _SPEAKER.search(stem):
+        return found[0], True
+    stem = re.sub(rf"^{re.escape(word)}[\W_]+", "", stem)
+    return (_NUMBERS.sub("", stem), False) if _NUMBERS.search(stem) else ("", False)
+
+
+def _files(folder: Path) -> list[tuple[str, str, Path]]:
+    """List the clips in order: label, name below the word's folder, path."""
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: no such folder; clips of each word go into a folder of its name below it")
+    found: list[tuple[str, str, Path]] = []
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        word = unicodedata.normalize("NFC", below.name)
+        clips = sorted(p for p in below.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        found += [(BACKGROUND.get(word, word), path.relative_to(below).as_posix(), path) for path in clips]
+    if not any(word not in (UNKNOWN, SILENCE) for word, _, _ in found):
+        loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+        hint = "its clips lie in no folder of a word; name the folder above it" if loose else "no clips"
+        raise MissingError(f"{folder}: {hint}; expected {folder}/<word>/*.wav")
+    return found
+
+
+def _read(word: str, speaker: str | None, path: Path, sample_rate: int) -> Take:
+    if word not in (UNKNOWN, SILENCE) and (seconds := duration_s(path)) > LONGEST_CLIP_S:
+        raise AudioError(path, f"{seconds:.1f} s long; a clip holds one word, of {LONGEST_S:g} s at most")
+    decoded = read_waveform(path)
+    waveform = resample(decoded.waveform, decoded.sample_rate, sample_rate)
+    return _checked(word, speaker, str(path), waveform, sample_rate)
+
+
+def _checked(word: str, speaker: str | None, name: str, waveform: Waveform, sample_rate: int) -> Take:
+    """Trim a clip of a word, and refuse what cannot be one."""
+    if word in (UNKNOWN, SILENCE):
+        return Take(word, speaker, name, waveform)
+    where = Path(name)
+    if is_silent(waveform):
+        raise AudioError(where, "silent; record it again, louder or nearer")
+    start, end = endpoints(waveform, sample_rate)
+    seconds = (end - start) / sample_rate
+    if seconds > LONGEST_S:
+        raise AudioError(where, f"{seconds:.1f} s of sound; a word or phrase is {LONGEST_S:g} s long at most")
+    if seconds < SHORTEST_S:
+        raise AudioError(where, f"{1000 * seconds:.0f} ms of sound; no word is as short; record it again")
+    return Take(word, speaker, name, waveform[start:end])
+
+
+def require_distinct(takes: Sequence[Take], known: Mapping[str, str]) -> None:
+    """Refuse the same clip twice; `known` are names of clips by digest that came before. ConfigError."""
+    seen = dict(known)
+    for take in takes:
+        if take.digest in seen:
+            raise ConfigError(f"{take.name}: the same clip as {seen[take.digest]}; leave one of them out")
+        seen[take.digest] = take.name
+
+
+def _as_floats(clip: Any) -> Waveform:
+    waveform: NDArray[Any] = np.asarray(clip)
+    if waveform.ndim != 1 or not waveform.size:
+        raise ValueError(f"a waveform (n_samples,) is needed, got shape {waveform.shape}")
+    if waveform.dtype.kind == "i":
+        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
+    return waveform.astype(np.float32)
+
+
+def _together(problems: Sequence[KwspotError]) -> KwspotError:
+    """Say several problems in one line, with the exit code of the first."""
+    shown = "; ".join(str(problem) for problem in problems[:N_NAMED])
+    rest = f"; and {len(problems) - N_NAMED} more" if len(problems) > N_NAMED else ""
+    kind = IntegrityError if isinstance(problems[0], IntegrityError) else type(problems[0])
+    return kind(shown + rest)
+
+
+def keywords_in(takes: Iterable[Take]) -> Iterator[str]:
+    """Yield the words to spot, each once, in order."""
+    yield from dict.fromkeys(take.word for take in takes if take.is_keyword)

@@ -1,0 +1,160 @@
+"""Takes -> a model file: embed them, fit the head, say what to expect, choose the operating point.
+
+    enroll_takes(takes, encoder) -> Enrolled: the bytes of the file, and what was found out about it
+    enroll({"word": [clips]})    -> Spotter
+
+Nothing is written before all is done: `write` puts the file in place whole.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kwspot import __version__
+from kwspot.enrollment import model_file
+from kwspot.enrollment.background import Background, generated_noise, read_background
+from kwspot.enrollment.clips import Take, require_distinct, takes_of
+from kwspot.enrollment.encoder import Encoder
+from kwspot.enrollment.examples import Examples, embed_takes, window_length_for
+from kwspot.enrollment.expected import Expected, expect
+from kwspot.enrollment.fitting import fit_examples, require_speech
+from kwspot.enrollment.head import Head
+from kwspot.enrollment.operating import THRESHOLDS, false_alarms_per_hour, threshold_for
+from kwspot.errors import ConfigError
+from kwspot.files import sha256_of_file, written_whole
+from kwspot.inference.spotter import SCHEMA, Spotter
+from kwspot.seeding import rng_for, seed_for
+
+KIND = "enrolled"
+SMOOTHING_MS, REFRACTORY_MS = 200.0, 600.0
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A model file's bytes, its metadata, and what to expect of it."""
+
+    content: bytes
+    metadata: dict[str, Any]
+    expected: Expected
+
+    def write(self, path: Path) -> Path:
+        """Write the file, whole or not at all."""
+        with written_whole(path) as partial:
+            partial.write_bytes(self.content)
+        return path
+
+
+def enroll(
+    words: Mapping[str, Iterable[Any]],
+    sample_rate: int | None = None,
+    *,
+    path: str | Path | None = None,
+    false_alarms_per_hour: float = 1.0,
+    seed: int = 1,
+) -> Spotter:
+    """Make a spotter of words: of each some paths, or waveforms (n_samples,) at `sample_rate` Hz (default 16 kHz).
+
+    The words `unknown` and `silence` stand for other speech and for noise. With `path` the model is also written there.
+    ConfigError or IntegrityError for clips that cannot be used.
+    """
+    encoder = Encoder()
+    enrolled = enroll_takes(
+        takes_of(words, sample_rate, encoder.sample_rate), encoder, per_hour=false_alarms_per_hour, seed=seed
+    )
+    if path is not None:
+        enrolled.write(Path(path))
+    return Spotter(Path(path or "enrolled"), content=enrolled.content)
+
+
+def enroll_takes(
+    takes: Sequence[Take],
+    encoder: Encoder,
+    *,
+    per_hour: float = 1.0,
+    added_to: Path | None = None,
+    seed: int = 1,
+    report: Callable[..., None] = lambda done, total: None,
+) -> Enrolled:
+    """Make a model of takes, and of those that a model file was made of.
+
+    `per_hour` false alarms are allowed in an hour of other people's speech. ConfigError for the same clip twice, or
+    words that do not fit into the window of the model they are added to; IntegrityError for a word that is only noise.
+    """
+    if not any(take.is_keyword for take in takes):
+        raise ConfigError("no words to enroll: only clips of unknown speech or noise")
+    window_length = window_length_for(takes, encoder)
+    before = _examples_before(added_to, encoder, window_length) if added_to else None
+    require_distinct(takes, {source.digest: source.name for source in before.sources} if before else {})
+    window_length = before.window_length if before else window_length
+    rng = rng_for(seed, "variants")
+    examples = embed_takes(takes, encoder, window_length, rng, report)
+    examples = before.joined(examples) if before else examples
+    noises = encoder.embed(generated_noise(window_length, rng_for(seed, "noise")))
+    background = read_background(encoder, window_length).without(examples.keywords)
+    require_speech(examples, background, noises)
+    head = fit_examples(examples, background, noises)
+    expected = expect(examples, background, noises, seed_for(seed, "folds"))
+    metadata = _metadata(encoder, head, examples, seed) | {
+        "accuracy_validation": expected.right,
+        "spotting": _spotting(head, background, expected, per_hour),
+        "enrollment": {
+            "sources": [asdict(source) for source in examples.sources],
+            "expected": {key: value for key, value in asdict(expected).items() if key != "posteriors"},
+        },
+    }
+    return Enrolled(model_file.build(encoder.path, head, examples.embeddings, metadata), metadata, expected)
+
+
+def _examples_before(path: Path, encoder: Encoder, window_length: int) -> Examples:
+    """Read what a model was made of, if words of such a window can be added to it."""
+    before, of_encoder = model_file.read_examples(path)
+    if of_encoder != sha256_of_file(encoder.path):
+        raise ConfigError(f"{path}: made with the encoder of another kwspot; enroll all words anew, with --again")
+    if window_length > before.window_length:
+        window_s, needed_s = before.window_length / encoder.sample_rate, window_length / encoder.sample_rate
+        raise ConfigError(
+            f"{path}: its window is {window_s:.2f} s and the new words need {needed_s:.2f} s; "
+            "enroll all words together, with --again"
+        )
+    return before
+
+
+def _metadata(encoder: Encoder, head: Head, examples: Examples, seed: int) -> dict[str, Any]:
+    known = encoder.metadata
+    n_head = head.weight.size + head.bias.size
+    return {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "labels": list(head.labels),
+        "sample_rate": encoder.sample_rate,  # Hz
+        "clip_length": examples.window_length,  # samples
+        "win_length": known["win_length"],  # samples
+        "front_end": known["front_end"] | {"clip_ms": 1000 * examples.window_length / encoder.sample_rate},
+        "encoder": known["run"],
+        "encoder_sha256": sha256_of_file(encoder.path),
+        "seed": seed,
+        "n_parameters": known["n_parameters"] + n_head,
+        "macs": round(known["macs"] * examples.window_length / encoder.clip_length) + n_head,
+        "accuracy_test": None,
+        "kwspot": __version__,
+    }
+
+
+def _spotting(head: Head, background: Background, expected: Expected, per_hour: float) -> dict[str, Any]:
+    """Choose the threshold from held-out speech; `curve` holds [threshold, false alarms per hour, misses]."""
+    held_out, thresholds = background.part(held_out=True), np.array(THRESHOLDS)
+    alarms, missed = false_alarms_per_hour(head, held_out, thresholds), expected.missed(thresholds)
+    curve = [] if missed is None else [
+        [float(t), round(float(a), 3), round(float(m), 4)] for t, a, m in zip(thresholds, alarms, missed, strict=True)
+    ]  # fmt: skip
+    return {
+        "threshold": round(threshold_for(head, held_out, per_hour), 5),
+        "smoothing_ms": SMOOTHING_MS,
+        "refractory_ms": REFRACTORY_MS,
+        "hours": background.speech_hours,
+        "target_per_hour": per_hour,
+        "curve": curve,
+    }
