@@ -18,6 +18,7 @@ from kwspot.commands.compare import compare
 from kwspot.commands.cut import cut
 from kwspot.commands.doctor import doctor
 from kwspot.commands.download import download
+from kwspot.commands.enroll import enroll
 from kwspot.commands.eval import eval_
 from kwspot.commands.experiments import experiments
 from kwspot.commands.export import export
@@ -25,6 +26,7 @@ from kwspot.commands.featurize import featurize
 from kwspot.commands.listen import listen
 from kwspot.commands.models import models
 from kwspot.commands.predict import predict
+from kwspot.commands.record import record
 from kwspot.commands.runs import runs
 from kwspot.commands.spot import spot
 from kwspot.commands.sweep import sweep
@@ -107,12 +109,17 @@ def root(
 
 
 COMMANDS = (
-    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, predict, spot, listen, ui, models,
-    export, experiments, tensorboard, doctor,
+    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, record, enroll, predict, spot, listen,
+    ui, models, export, experiments, tensorboard, doctor,
 )  # fmt: skip
 # Libraries of an extra that a command cannot do without; what only some options need is asked for where it is used.
 NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].libraries)
-NEEDS |= {"sweep": ("optuna", *NEEDS["train"]), "tensorboard": ("tensorboard",), "ui": ("gradio",)}
+NEEDS |= {
+    "sweep": ("optuna", *NEEDS["train"]),
+    "tensorboard": ("tensorboard",),
+    "ui": ("gradio",),
+    "record": ("sounddevice",),
+}
 for command in COMMANDS:
     name = command.__name__.rstrip("_")
     needs = rf"Needs: pip install 'kwspot\[{extra_of(NEEDS[name][0])}]'" if name in NEEDS else None

@@ -19,7 +19,7 @@ LEVELS = """
     experiments audio
     signal corpus
     synthesis features models inference
-    evaluation
+    evaluation enrollment
     training export reports
     web doctor
     commands
@@ -28,9 +28,10 @@ LEVELS = """
 """
 LEVEL = {name: i for i, line in enumerate(LEVELS.strip().splitlines()) for name in line.split()}
 # The half without torch: these modules, and all that they import, at once or when they run.
-LIGHT = ["commands.predict", "commands.spot", "commands.listen", "commands.models", "commands.compare",
-         "commands.doctor", "commands.experiments", "commands.runs", "commands.download", "commands.synthesize",
-         "commands.ui", "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
+LIGHT = ["commands.predict", "commands.spot", "commands.listen", "commands.enroll", "commands.record",
+         "commands.models", "commands.compare", "commands.doctor", "commands.experiments", "commands.runs",
+         "commands.download", "commands.synthesize", "commands.ui", "enrollment.enroll", "enrollment.spoken",
+         "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
 
 
 def module_name(path):

@@ -1,6 +1,7 @@
 """`kwspot export`."""
 
 from pathlib import Path
+import shutil
 from typing import Annotated
 
 import typer
@@ -8,11 +9,16 @@ import typer
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
+from kwspot.files import written_whole
+from kwspot.inference.model_zoo import enrolled_models
 
 
 def export(
     name: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run, or an experiment: its best run.", autocompletion=complete_run)
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run, an experiment: its best run, or an enrolled model.", autocompletion=complete_run
+        ),
     ],
     stream: Annotated[bool, typer.Option("--stream", help="Only the file for streaming.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights.")] = False,
@@ -32,7 +38,8 @@ def export(
 
     Training has done so already; this does it again. The file is compared with
     the trained model on 200 clips (recordings in --data, else generated sounds)
-    and written only if its decisions are the same. A model that reads in one
+    and written only if its decisions are the same. An enrolled model is one file
+    from the start: it is copied to --out. A model that reads in one
     direction also gets model.stream.onnx.
 
     Examples:
@@ -44,9 +51,14 @@ def export(
       kwspot export lstm --int8 --most-lost 0.01
 
       kwspot export lstm --stream -o spotter.stream.onnx
+
+      kwspot export house -o house.onnx
     """
     if stream and int8:
         raise ConfigError("--stream and --int8 are two different files; choose one")
+    if enrolled := next((model.path for model in enrolled_models(runs) if model.name == name), None):
+        _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
+        return
     from kwspot.experiments.runs import best_run
     from kwspot.export.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
 
@@ -69,3 +81,14 @@ def export(
         console.note(f"wrote {card}")
     for path in paths:
         console.say(f"{path}\t{path.stat().st_size} bytes")
+
+
+def _copy_enrolled(path: Path, out: Path | None, plain: bool) -> None:
+    if not plain:
+        raise ConfigError(
+            f"{path}: enrolled, one file with an encoder of 8 bits; --stream, --int8 and --card are for runs"
+        )
+    if out:
+        with written_whole(out) as partial:
+            shutil.copyfile(path, partial)
+    console.say(f"{out or path}\t{(out or path).stat().st_size} bytes")

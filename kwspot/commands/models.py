@@ -1,13 +1,15 @@
 """`kwspot models`."""
 
+from collections import Counter
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import RUNS, RunsDir, complete_model
-from kwspot.errors import IntegrityError
+from kwspot.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from kwspot.inference.model_zoo import ModelFile
@@ -20,10 +22,11 @@ def models(
             metavar="NAME", help="Show one model: its card, or the metadata of its file.", autocompletion=complete_model
         ),
     ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete the enrolled model NAME.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The metadata of the files, as JSON.")] = False,
     runs: RunsDir = RUNS,
 ) -> None:
-    """List the available models: the bundled ones and those of your runs.
+    """List the available models: bundled ones, enrolled ones and those of runs.
 
     Examples:
 
@@ -32,9 +35,14 @@ def models(
       kwspot models keywords10
 
       kwspot models lstm-s1 --json
+
+      kwspot models house --remove
     """
     from kwspot.inference.model_zoo import bundled_models, find_model, run_models
 
+    if remove:
+        _remove(name, runs)
+        return
     if name:
         model = find_model(name, runs)
         known = _known(model)
@@ -55,6 +63,17 @@ def models(
         console.error(str(trouble))
     if broken:
         raise typer.Exit(IntegrityError.exit_code)
+
+
+def _remove(name: str | None, runs: Path) -> None:
+    from kwspot.inference.model_zoo import enrolled_models
+
+    enrolled = {model.name: model.path for model in enrolled_models(runs)}
+    if name not in enrolled:
+        known = ", ".join(enrolled) or "none"
+        raise ConfigError(f"{name or '--remove'}: no enrolled model; enrolled: {known}; 'kwspot runs' removes runs")
+    enrolled[name].unlink()
+    console.note(f"removed {enrolled[name]}")
 
 
 def _known(model: "ModelFile") -> dict[str, Any]:
@@ -78,4 +97,8 @@ def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
 
 def _described(known: dict[str, Any]) -> list[str]:
     shown = {"words": " ".join(known["labels"]), **{k: v for k, v in known.items() if k not in ("labels", "schema")}}
+    if enrollment := shown.pop("enrollment", None):
+        takes = Counter(source["word"] for source in enrollment["sources"])
+        shown["takes"] = ", ".join(f"{word} {n}" for word, n in takes.items())
+        shown |= {f"expected {key}": value for key, value in enrollment["expected"].items()}
     return [f"{key:20} {value}" for key, value in shown.items()]

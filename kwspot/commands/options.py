@@ -54,7 +54,9 @@ complete_model = _complete(_models)
 DataDir = Annotated[
     Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips per word.")
 ]
-RunsDir = Annotated[Path, typer.Option("--runs", envvar="KWSPOT_RUNS", help="Folder of the run records.")]
+RunsDir = Annotated[
+    Path, typer.Option("--runs", envvar="KWSPOT_RUNS", help="Folder of run records and enrolled models.")
+]
 RegistryPath = Annotated[
     Path | None,
     typer.Option(
@@ -67,7 +69,7 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Bundled model, run, experiment (its best run) or .onnx file. Default: a bundled one.",
+        help="Bundled or enrolled model, run, experiment (its best run) or .onnx file.",
         autocompletion=complete_model,
     ),
 ]

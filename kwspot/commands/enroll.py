@@ -1,0 +1,129 @@
+"""`kwspot enroll`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kwspot.commands import console
+from kwspot.commands.options import RUNS, Quiet, RunsDir
+from kwspot.errors import ConfigError, MissingError
+
+if TYPE_CHECKING:
+    from kwspot.enrollment.clips import Take
+    from kwspot.enrollment.encoder import Encoder
+    from kwspot.enrollment.enroll import Enrolled
+
+N_CONFUSED = 5  # pairs of words that are named
+
+
+def enroll(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new model: predict --model NAME.")],
+    clips: Annotated[
+        Path | None, typer.Option("--clips", metavar="FOLDER", help="Clips: FOLDER/<word>/*.wav, one or many.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", metavar="TEXT", help="A word or phrase to synthesise; repeat it.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Replace the model of this name.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Add words, or takes, to the model of this name.")] = False,
+    per_hour: Annotated[
+        float,
+        typer.Option("--false-alarms-per-hour", min=0.01, help="What its threshold allows in other people's speech."),
+    ] = 1.0,
+    voices: Annotated[int, typer.Option("--voices", min=2, help="With --text: voices of each engine.")] = 40,
+    seed: Annotated[int, typer.Option("--seed", help="Decides the variants of the clips, and the voices.")] = 1,
+    quiet: Quiet = False,
+    runs: RunsDir = RUNS,
+) -> None:
+    r"""Make a spotter of your own words, from a few clips of each or from text.
+
+    Clips take seconds: any file names, any language, up to 4 s. Text is
+    spoken by synthesisers, in English, and takes minutes.
+    Needs for text: pip install 'kwspot\[synth]'
+
+    A folder FOLDER/unknown holds other words, FOLDER/_background_noise_ noise;
+    both are optional. Who speaks is told by subfolders, or by names such as
+    anna_1.wav. What to expect is estimated by leaving takes, or speakers, out.
+
+    Examples:
+
+      kwspot enroll house --clips clips
+
+      kwspot enroll house --text "hey computer" --text alexa
+
+      kwspot enroll house --clips more --add --false-alarms-per-hour 0.5
+
+      kwspot listen --model house
+    """
+    if clips is None and not text:
+        raise ConfigError("enroll needs clips or texts: --clips FOLDER, --text TEXT, or both")
+    if again and add:
+        raise ConfigError("--again replaces the model, --add adds to it: give one of them")
+    from kwspot.enrollment.encoder import Encoder
+    from kwspot.enrollment.enroll import enroll_takes
+    from kwspot.inference.model_zoo import enrolled_path
+
+    path = enrolled_path(runs, name)
+    if path.exists() and not (again or add):
+        raise ConfigError(f"{path}: there is one; --again replaces it, --add adds words to it")
+    if add and not path.exists():
+        raise MissingError(f"{path}: no such model to add to; without --add it is made")
+    encoder = Encoder()
+    takes = _takes(clips, text or [], encoder, voices, seed, quiet)
+    with console.progress("embed", unit="clips", quiet=quiet) as report:
+        enrolled = enroll_takes(
+            takes, encoder, per_hour=per_hour, added_to=path if add else None, seed=seed, report=report
+        )
+    enrolled.write(path)
+    for line in described(enrolled, spoken=bool(text)):
+        console.say(line)
+    if not quiet:
+        console.note(f"wrote {path}; next: kwspot listen --model {name}")
+
+
+def _takes(
+    clips: Path | None, texts: list[str], encoder: "Encoder", voices: int, seed: int, quiet: bool
+) -> "list[Take]":
+    from kwspot.enrollment.clips import read_takes
+    from kwspot.enrollment.spoken import speak
+
+    takes = read_takes(clips, encoder.sample_rate) if clips else []
+    if texts:
+        with console.progress("speak", unit="clips", quiet=quiet) as report:
+            takes += speak(texts, n_voices=voices, seed=seed, report=report)
+    return takes
+
+
+def described(enrolled: "Enrolled", *, spoken: bool) -> list[str]:
+    """Say what was made and what to expect of it, a line a fact; `spoken` if synthesisers said some of it."""
+    expected, known = enrolled.expected, enrolled.metadata
+    words, spotting = known["labels"][:-2], known["spotting"]
+    seconds = known["clip_length"] / known["sample_rate"]
+    lines = [f"words: {', '.join(words)}; window {seconds:.2f} s"]
+    if expected.n:
+        lines.append(
+            f"expected: {expected.right:.0%} right among the words, {expected.detected:.0%} detected and "
+            f"{expected.accepted:.1%} of other words taken for one ({expected.n} clips, {expected.by} left out)"
+        )
+        confused = [f"{said} for {taken} {n}x" for said, taken, n in expected.confused[:N_CONFUSED]]
+        if confused:
+            lines.append(f"confused: {', '.join(confused)}")
+    else:
+        lines.append("expected: unknown; one clip a word leaves none to test with")
+    lines.append(
+        f"threshold: {spotting['threshold']:g} for {spotting['target_per_hour']:g} false alarms an hour of speech"
+    )
+    return lines + _cautions(enrolled, spoken)
+
+
+def _cautions(enrolled: "Enrolled", spoken: bool) -> list[str]:
+    expected, words = enrolled.expected, enrolled.metadata["labels"][:-2]
+    cautions = []
+    if expected.n_speakers == 1:
+        cautions.append("one voice: takes of one voice know one voice; others may be detected less well than estimated")
+    if spoken:
+        cautions.append("synthetic voices: they are easier than people, for whom the estimate is too high")
+    if len(words) == 1:
+        cautions.append("one word: it is told from other speech, and from nothing else")
+    return [f"caution: {caution}" for caution in cautions]

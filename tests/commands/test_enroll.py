@@ -1,0 +1,172 @@
+"""`kwspot enroll`: from a folder, or from text, to a model that every command takes; and one line for what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.synthesis.engines import installed
+from tests.sounds import RATE, write_sound
+from tests.words import word, write_words
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with clips of two words."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KWSPOT_RUNS", raising=False)
+    write_words(tmp_path / "clips", ("rise", "fall"))
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def enroll(*arguments):
+    return run("enroll", *arguments, "-q")
+
+
+def files(project):
+    return sorted(path.relative_to(project / "runs").as_posix() for path in (project / "runs").rglob("*.*"))
+
+
+def test_a_model_that_every_command_takes(project):
+    done = run("enroll", "house", "--clips", "clips")
+    assert done.exit_code == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0] == "words: fall, rise; window 1.00 s"
+    assert said[1].startswith("expected: ")
+    assert "8 clips, takes left out" in said[1]
+    assert any(line.startswith("caution: one voice") for line in said)
+    assert done.stderr.splitlines()[-1] == "wrote runs/enrolled/house.onnx; next: kwspot listen --model house"
+    assert files(project) == ["enrolled/house.onnx"]
+    predicted = run("predict", "--model", "house", "--json", "--top", 4, "clips/rise/take1.wav")
+    assert {entry["word"] for entry in json.loads(predicted.stdout)["top"]} == {"fall", "rise", "unknown", "silence"}
+    sound = np.concatenate([np.zeros(RATE, np.float32), word("rise", 1), np.zeros(RATE, np.float32)])
+    write_sound(project / "long.wav", sound)
+    assert run("spot", "--model", "house", "long.wav").exit_code == 0
+    assert "house" in run("models").stdout
+    assert run("export", "house", "-o", "copy.onnx").stdout.startswith("copy.onnx\t")
+    assert (project / "copy.onnx").read_bytes() == (project / "runs/enrolled/house.onnx").read_bytes()
+    assert run("export", "house", "--stream").exit_code == 2
+    assert run("predict", "--model", "copy.onnx", "clips/rise/take1.wav").exit_code == 0
+    shown = run("models", "house").stdout
+    assert "fall 4, rise 4" in shown
+    assert json.loads(run("models", "house", "--json").stdout)["enrollment"]["sources"][0]["word"] == "fall"
+
+
+def test_a_model_is_removed(project):
+    enroll("house", "--clips", "clips")
+    for name in ("keywords10", "nothing"):
+        assert run("models", name, "--remove").exit_code == 2
+    assert run("models", "house", "--remove").stderr == "removed runs/enrolled/house.onnx\n"
+    assert files(project) == []
+    assert run("predict", "--model", "house", "clips").exit_code == 3
+
+
+def test_names_keep_models_apart(project):
+    enroll("house", "--clips", "clips")
+    again = enroll("house", "--clips", "clips")
+    assert again.exit_code == 2
+    assert again.stderr == (
+        "error: runs/enrolled/house.onnx: there is one; --again replaces it, --add adds words to it\n"
+    )
+    assert enroll("garage", "--clips", "clips").exit_code == 0
+    assert enroll("house", "--clips", "clips", "--again").exit_code == 0
+    write_words(project / "more", ("high",), first_seed=500)
+    added = enroll("house", "--clips", "more", "--add")
+    assert added.stdout.splitlines()[0] == "words: fall, rise, high; window 1.00 s"
+
+
+def silent(project):
+    write_sound(project / "clips/rise/silent.wav", np.zeros(RATE, np.float32))
+
+
+def unreadable(project):
+    (project / "clips/rise/broken.wav").write_bytes(b"RIFF....")
+
+
+def a_minute(project):
+    write_sound(project / "clips/rise/minute.wav", np.tile(word("rise"), 80))
+
+
+def twice(project):
+    (project / "clips/rise/copy.wav").write_bytes((project / "clips/rise/take1.wav").read_bytes())
+
+
+def only_noise(project):
+    for i in range(3):
+        noise = np.random.default_rng(i).normal(0, 0.05, RATE).astype(np.float32)
+        write_sound(project / f"clips/hum/{i}.wav", noise)
+
+
+def nothing(project):
+    (project / "empty").mkdir()
+
+
+CLIPS = ["house", "--clips", "clips"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "code", "message"),
+    [
+        (silent, CLIPS, 4, "clips/rise/silent.wav: silent"),
+        (unreadable, CLIPS, 4, "clips/rise/broken.wav: no readable audio"),
+        (a_minute, CLIPS, 4, "clips/rise/minute.wav: "),
+        (twice, CLIPS, 2, "clips/rise/take1.wav: the same clip as clips/rise/copy.wav"),
+        (only_noise, CLIPS, 4, "hum: only noise in its 3 clips"),
+        (nothing, ["house", "--clips", "empty"], 3, "empty: no clips; expected empty/<word>/*.wav"),
+        (nothing, ["house", "--clips", "nowhere"], 3, "nowhere: no such folder"),
+        (nothing, ["house"], 2, "enroll needs clips or texts"),
+        (nothing, ["keywords10", "--clips", "clips"], 2, "'keywords10': a model that comes with kwspot"),
+        (nothing, ["encoder", "--clips", "clips"], 2, "'encoder': a model that comes with kwspot"),
+        (nothing, ["a/b", "--clips", "clips"], 2, "'a/b': no name for a model"),
+        (nothing, ["x.onnx", "--clips", "clips"], 2, "'x.onnx': no name for a model"),
+        (nothing, [*CLIPS, "--add"], 3, "runs/enrolled/house.onnx: no such model to add to"),
+        (nothing, [*CLIPS, "--add", "--again"], 2, "give one of them"),
+        (nothing, ["house", "--text", "مرحبا"], 2, "the voices read English, not Arabic letters"),
+        (nothing, ["house", "--text", "123"], 2, "'123': no letters to read"),
+        (nothing, ["house", "--text", "go", "--text", "Go"], 2, "given twice"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(project, prepare, arguments, code, message):
+    prepare(project)
+    done = enroll(*arguments)
+    assert done.exit_code == code, done.output
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (project / "runs").exists()
+
+
+def test_one_word_is_told_from_the_rest(project):
+    write_words(project / "one", ("rise",))
+    done = enroll("wake", "--clips", "one")
+    assert done.exit_code == 0, done.stderr
+    assert "caution: one word: it is told from other speech, and from nothing else" in done.stdout
+
+
+def test_text_needs_a_synthesiser(project, monkeypatch):
+    monkeypatch.setattr("kwspot.synthesis.corpus.installed", dict)
+    done = enroll("house", "--text", "hey computer")
+    assert done.exit_code == 3
+    assert done.stderr == "error: no speech synthesiser is installed; run: pip install 'kwspot[synth]'\n"
+
+
+@pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")
+def test_texts_and_clips_together(project, monkeypatch):
+    monkeypatch.setattr("kwspot.synthesis.corpus.installed", lambda: {"pico": "1"})  # the quick one
+    done = enroll("house", "--clips", "clips", "--text", "hey computer", "--voices", 4)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("words: fall, rise, hey computer; window 1.")
+    known = json.loads(run("models", "house", "--json").stdout)
+    assert "caution: synthetic voices" in done.stdout
+    takes = [source["word"] for source in known["enrollment"]["sources"]]
+    assert takes.count("hey computer") == 4
+    assert takes.count("unknown") == 16
+    assert soundfile.info(project / "clips/rise/take1.wav").samplerate == RATE
