@@ -1,5 +1,6 @@
 """`kwspot enroll`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,7 @@ def enroll(
         raise ConfigError("enroll needs clips or texts: --clips FOLDER, --text TEXT, or both")
     if again and add:
         raise ConfigError("--again replaces the model, --add adds to it: give one of them")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import enroll_takes
     from kwspot.inference.model_zoo import enrolled_path
@@ -69,7 +71,7 @@ def enroll(
         raise ConfigError(f"{path}: there is one; --again replaces it, --add adds words to it")
     if add and not path.exists():
         raise MissingError(f"{path}: no such model to add to; without --add it is made")
-    encoder = Encoder()
+    encoder = Encoder(threads=1)
     takes = _takes(clips, text or [], encoder, voices, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(

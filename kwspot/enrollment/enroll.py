@@ -60,7 +60,7 @@ def enroll(
     The words `unknown` and `silence` stand for other speech and for noise. With `path` the model is also written there.
     ConfigError or IntegrityError for clips that cannot be used.
     """
-    encoder = Encoder()
+    encoder = Encoder(threads=1)
     enrolled = enroll_takes(
         takes_of(words, sample_rate, encoder.sample_rate), encoder, per_hour=false_alarms_per_hour, seed=seed
     )
