@@ -109,8 +109,8 @@ def root(
 
 
 COMMANDS = (
-    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, record, enroll, predict, spot, listen,
-    ui, models, export, experiments, tensorboard, doctor,
+    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, record, enroll, predict, spot,
+    listen, ui, models, export, experiments, tensorboard, doctor,
 )  # fmt: skip
 # Libraries of an extra that a command cannot do without; what only some options need is asked for where it is used.
 NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].libraries)
