@@ -25,6 +25,7 @@ from kwspot.errors import IntegrityError, MissingError
 from kwspot.seeding import rng_for
 from kwspot.signal import channel
 from kwspot.signal.channel import SAMPLE_RATE
+from kwspot.tasks import SILENCE, UNKNOWN
 
 COLUMNS = ("path", "speaker", "word", "start_s", "end_s")
 SHORTEST_S, LONGEST_S = 0.1, 1.0  # of a word; what is shorter was swallowed, what is longer is no single word
@@ -64,8 +65,8 @@ def read_times(table: Path) -> list[SpokenWord]:
 
 
 def usable(words: Iterable[SpokenWord], least: int = LEAST, without: Iterable[str] = ()) -> list[SpokenWord]:
-    """Keep words of a length that can be one, said `least` times at least, and none of `without`."""
-    left_out = set(without)
+    """Keep words of a length that can be one, said `least` times at least, none of `without` and no name of a class."""
+    left_out = {*without, UNKNOWN, SILENCE}  # as folders of a corpus these mean rejection and noise
     kept = [w for w in words if SHORTEST_S <= w.end_s - w.start_s <= LONGEST_S and w.word not in left_out]
     counts = Counter(w.word for w in kept)
     return [w for w in kept if counts[w.word] >= least]

@@ -21,6 +21,7 @@ from kwspot.seeding import rng_for
 from kwspot.signal.channel import CLIP_LENGTH
 from kwspot.synthesis.corpus import Line, Speaker, cast, chosen_engines, speak_lines
 from kwspot.synthesis.negatives import Lexicon, read_lexicon
+from kwspot.tasks import SILENCE, UNKNOWN
 
 PHRASE_SHARE = 0.15  # of the vocabulary: two words in one clip
 PHRASE_PHONEMES = 10  # of both words at most, so that a second holds them
@@ -32,7 +33,8 @@ def choose_vocabulary(
 ) -> list[str]:
     """Choose `n_words` different words, `first` before others, then common ones; the last of them two-word phrases.
 
-    No word of `without` is among them, nor one that sounds like it, nor two that sound alike in one accent.
+    No word of `without` is among them, nor one that sounds like it, nor two that sound alike in one accent. `unknown`
+    and `silence` are not either: as folders of a corpus these names mean rejection and noise.
     """
     taken = {said for word in without for said in lexicon.of(word)}
     said_us = {us for us, _ in taken}
@@ -44,7 +46,7 @@ def choose_vocabulary(
             if len(chosen) >= n:
                 return
             ways = {us for us, _ in lexicon.of(word)}
-            if ways and not ways & said_us and word not in chosen:
+            if ways and not ways & said_us and word not in (*chosen, UNKNOWN, SILENCE):
                 said_us.update(ways)
                 chosen.append(word)
 

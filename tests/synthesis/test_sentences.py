@@ -66,6 +66,11 @@ def test_rare_long_short_and_unwanted_words_are_left_out():
     assert usable(often, without=["often"]) == []
 
 
+@pytest.mark.parametrize("name", ["silence", "unknown"])
+def test_a_name_of_a_class_is_no_word(name):
+    assert usable([SpokenWord("a.wav", "x", name, 0, 0.4)] * 8) == []
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

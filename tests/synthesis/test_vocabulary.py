@@ -30,6 +30,11 @@ def test_what_will_be_tested_is_left_out_however_it_is_spelt():
     assert not {word for text in chosen for word in text.split()} & {"no", "know", "right", "write"}
 
 
+def test_names_of_classes_are_no_words():
+    chosen = choose_vocabulary(20, rng_for(1), LEXICON, first=["silence", "unknown", "house"])
+    assert not {word for text in chosen for word in text.split()} & {"silence", "unknown"}
+
+
 def test_words_that_sound_alike_are_one_word():
     chosen = choose_vocabulary(50, rng_for(1), LEXICON, first=["sea", "see"])
     assert "sea" in chosen
