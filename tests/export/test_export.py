@@ -198,7 +198,7 @@ def spots(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", filter(spots, REGISTRY))
+@pytest.mark.parametrize("name", [name for name in REGISTRY if spots(name)])
 def test_every_experiment_exports_small(name, tmp_path):
     """With the weights it starts from, at its full size; the run is one that was never trained."""
     experiment = REGISTRY[name]
