@@ -44,7 +44,7 @@ def enroll(
     Needs for text: pip install 'kwspot\[synth]'
 
     A folder FOLDER/unknown holds other words, FOLDER/_background_noise_ noise;
-    both are optional. Who speaks is told by subfolders, or by names such as
+    both are optional. Speakers are taken from subfolders, or from names such as
     anna_1.wav. What to expect is estimated by leaving takes, or speakers, out.
 
     Examples:

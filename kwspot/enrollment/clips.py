@@ -77,7 +77,7 @@ def read_takes(folder: Path, sample_rate: int) -> list[Take]:
 
 
 def takes_of(words: Mapping[str, Iterable[Any]], sample_rate: int | None, model_rate: int) -> list[Take]:
-    """Make takes of paths, and of waveforms (n_samples,) at `sample_rate` Hz; who speaks is told by paths only."""
+    """Make takes of paths, and of waveforms (n_samples,) at `sample_rate` Hz; only paths tell the speakers."""
     given = [(word, clip) for word, clips in words.items() for clip in clips]
     paths = [(word, Path(clip)) for word, clip in given if isinstance(clip, str | os.PathLike)]
     speakers = iter(speakers_of([(word, path.name) for word, path in paths]))
