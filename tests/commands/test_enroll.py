@@ -12,6 +12,8 @@ from kwspot.synthesis.engines import installed
 from tests.sounds import RATE, write_sound
 from tests.words import word, write_words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

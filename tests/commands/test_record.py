@@ -20,6 +20,8 @@ from tests.commands.test_listen import DEVICE_RATE, hear_ctrl_c, needs_portaudio
 from tests.sounds import RATE
 from tests.words import word
 
+pytestmark = pytest.mark.slow
+
 KWSPOT = [sys.executable, "-m", "kwspot", "record"]
 
 

@@ -14,6 +14,8 @@ from kwspot.cli import app
 from tests.sounds import RATE, tone, write_sound
 from tests.speech import spoken
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("--threshold", "0.8", "--smoothing-ms", "200", "--refractory-ms", "300")
 MODEL = ("--model", "keywords10", *SETTINGS)  # which speech.py chooses its words by
 KWSPOT = [sys.executable, "-m", "kwspot"]
@@ -139,7 +141,6 @@ def test_closed_pipe_is_quiet(folder):
     assert process.returncode == 0
 
 
-@pytest.mark.slow
 def test_columns_stand_below_each_other_on_a_terminal(folder, said):
     parent, child = pty.openpty()
     with subprocess.Popen([*KWSPOT, "spot", *MODEL, "long.wav"], stdout=child):

@@ -20,6 +20,8 @@ from kwspot.tasks import SILENCE, UNKNOWN
 from tests.sounds import RATE
 from tests.words import GLIDES, word, write_words
 
+pytestmark = pytest.mark.slow
+
 N_TAKES = 4
 
 
