@@ -6,7 +6,7 @@
 A take is mono at the encoder's rate; of a word, from where the sound stands out to where it ends (endpoints.py).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -184,8 +184,3 @@ def _together(problems: Sequence[KwspotError]) -> KwspotError:
     rest = f"; and {len(problems) - N_NAMED} more" if len(problems) > N_NAMED else ""
     kind = IntegrityError if isinstance(problems[0], IntegrityError) else type(problems[0])
     return kind(shown + rest)
-
-
-def keywords_in(takes: Iterable[Take]) -> Iterator[str]:
-    """Yield the words to spot, each once, in order."""
-    yield from dict.fromkeys(take.word for take in takes if take.is_keyword)

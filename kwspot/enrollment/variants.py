@@ -12,7 +12,7 @@ from kwspot.audio.reading import Waveform
 from kwspot.signal.channel import record
 from kwspot.signal.noise import SAMPLE_RATE
 
-VOICE = 0.08  # standard deviation of the ratio by which a vocal tract is made shorter or longer, and the pace with it
+VOICE = 0.08  # standard deviation of the ratio by which a vocal tract is made shorter or longer, and the tempo with it
 
 
 def centred(waveform: Waveform, window_length: int) -> Waveform:

@@ -1,4 +1,4 @@
-"""What an encoder is trained for: that clips of one word lie close together, also of words it never heard.
+"""What an encoder is trained for: that clips of one word lie close together, also of words that were not in training.
 
     embeddings e (batch, n_features), labels (batch,) -> a loss beside the cross-entropy over the words
 

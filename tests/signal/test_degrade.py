@@ -15,11 +15,6 @@ def db(ratio):
     return 20 * np.log10(ratio)
 
 
-def word_in_silence(seconds=0.4, before=0.3, after=0.3, volume=0.3):
-    zeros = [np.zeros(round(s * RATE), np.float32) for s in (before, after)]
-    return np.concatenate([zeros[0], tone(440, seconds, volume=volume), zeros[1]])
-
-
 def test_gain_clips_at_full_scale_and_rounds_to_16_bits():
     loud = gain(tone(440, volume=0.3), 20)
     assert loud.max() == 1 - 2**-15
