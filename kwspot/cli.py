@@ -85,7 +85,13 @@ class SeveralSeeds(Command):
         return super().parse_args(ctx, spread)
 
 
-app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _show_version(value: bool) -> None:
@@ -101,17 +107,21 @@ def root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Train, compare and use small recurrent keyword spotters.
+    """Use, train and compare small recurrent keyword spotters.
 
-    Start with predict, which needs nothing else. To train your own: download,
-    featurize, train, eval, compare.
+    Start with predict or listen, which need nothing else. For words of your
+    own: record, enroll. To train from scratch: download, featurize, train,
+    eval, compare.
     """
 
 
-COMMANDS = (
-    download, synthesize, vocabulary, cut, featurize, train, sweep, eval_, compare, record, enroll, predict, spot,
-    listen, ui, models, export, experiments, tensorboard, doctor,
-)  # fmt: skip
+GROUPS = {
+    "Use": (predict, spot, listen, ui, record, enroll),
+    "Train": (download, synthesize, vocabulary, cut, featurize, train, sweep, export),
+    "Study": (eval_, compare, experiments, tensorboard),
+    "Manage": (models, doctor),
+}
+COMMANDS = tuple(command for group in GROUPS.values() for command in group)
 # Libraries of an extra that a command cannot do without; what only some options need is asked for where it is used.
 NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].libraries)
 NEEDS |= {
@@ -120,11 +130,13 @@ NEEDS |= {
     "ui": ("gradio",),
     "record": ("sounddevice",),
 }
-for command in COMMANDS:
-    name = command.__name__.rstrip("_")
-    needs = rf"Needs: pip install 'kwspot\[{extra_of(NEEDS[name][0])}]'" if name in NEEDS else None
-    app.command(name, cls=SeveralSeeds if command is train else Command, epilog=needs)(command)
-app.add_typer(runs, name="runs")
+for group, commands in GROUPS.items():
+    for command in commands:
+        name = command.__name__.rstrip("_")
+        needs = rf"Needs: pip install 'kwspot\[{extra_of(NEEDS[name][0])}]'" if name in NEEDS else None
+        kind = SeveralSeeds if command is train else Command
+        app.command(name, cls=kind, epilog=needs, rich_help_panel=group)(command)
+app.add_typer(runs, name="runs", rich_help_panel="Manage")
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:

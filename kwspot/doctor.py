@@ -11,14 +11,18 @@ import json
 import os
 from pathlib import Path
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kwspot import __version__
 from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.extras import EXTRAS
+
+if TYPE_CHECKING:
+    from kwspot.experiments.runs import Run
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
@@ -51,7 +55,7 @@ class Finding:
 
 def examine(data: Path, runs_dir: Path, registry: Path | None = None) -> list[Finding]:
     """Examine the installation, a corpus folder and a folder of runs."""
-    here = "" if data == Path("data") else f" --data {data}"
+    here = "" if data == Path("data") else f" --data {shlex.quote(str(data))}"
     examinations: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("python", _python),
         ("base", _base),
@@ -61,7 +65,7 @@ def examine(data: Path, runs_dir: Path, registry: Path | None = None) -> list[Fi
         ("registry", lambda: _registry(registry)),
         ("corpus", lambda: corpus_findings(data, here)),
         ("features", lambda: feature_findings(data, here)),
-        ("runs", lambda: run_findings(runs_dir)),
+        ("runs", lambda: run_findings(runs_dir, here, registry)),
         ("space", lambda: _space(data, runs_dir)),
     )
     findings = []
@@ -249,27 +253,42 @@ def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
             yield Finding("features", WARN, f"{says}; the corpus has changed since", featurize)
 
 
-def run_findings(runs_dir: Path) -> Iterator[Finding]:
+def run_findings(runs_dir: Path, here: str = "", registry: Path | None = None) -> Iterator[Finding]:
     """Examine the runs: how many are finished, which cannot be read."""
     from kwspot.experiments.runs import RUN, read_run
+
+    where = "" if runs_dir == Path("runs") else f" --runs {shlex.quote(str(runs_dir))}"
 
     finished, unfinished = 0, []
     for file in sorted(runs_dir.glob(f"*/{RUN}")):
         try:
             run = read_run(file.parent)
         except IntegrityError as error:
-            remove = f"kwspot runs rm {file.parent.name} --runs {runs_dir}"
+            remove = f"kwspot runs rm {shlex.quote(file.parent.name)}{where}"
             yield Finding("runs", FAIL, str(error), remove)
             continue
         finished += run.metrics is not None
         unfinished += [] if run.metrics else [run]
     says = f"{runs_dir}: {finished} finished, {len(unfinished)} unfinished"
     if unfinished:
-        first = unfinished[0]
-        resume = f"kwspot train {first.experiment} --seed {first.seed} --resume"
-        yield Finding("runs", WARN, f"{says}: {', '.join(run.id for run in unfinished)}", resume)
+        repair = _resuming(unfinished[0], here + where, registry) or f"kwspot runs rm {unfinished[0].id}{where}"
+        yield Finding("runs", WARN, f"{says}: {', '.join(run.id for run in unfinished)}", repair)
     else:
         yield Finding("runs", OK, says)
+
+
+def _resuming(run: "Run", places: str, registry: Path | None) -> str | None:
+    """Return the command that resumes a run, with the settings it was started with; None if its experiment is gone."""
+    from kwspot.experiments.registry import flat, load_registry
+
+    if run.experiment not in (known := load_registry(registry)):
+        return None
+    stated, settings = flat(known[run.experiment].deciding()), flat(run.record["settings"])
+    changed = dict.fromkeys(stated) | settings
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changed.items() if stated.get(key) != value]
+    more = f" --registry {shlex.quote(str(registry))}" if registry else ""
+    more += "".join(f" -o {shlex.quote(one)}" for one in overrides)
+    return f"kwspot train {run.experiment} --seed {run.seed}{more}{places} --resume"
 
 
 def _space(data: Path, runs_dir: Path) -> Iterator[Finding]:

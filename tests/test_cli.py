@@ -1,6 +1,7 @@
 """The command line: light to start, one line an error, quiet on a closed pipe, documented codes."""
 
 from contextlib import suppress
+import csv
 import json
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from kwspot import __version__, errors
-from kwspot.cli import NEEDS, app
+from kwspot.cli import GROUPS, NEEDS, app
 from kwspot.extras import extra_of
 from tests.toy import SETTINGS, make_cache
 
@@ -74,6 +75,47 @@ def test_help_fits_80_columns(name):
     done = run(*arguments, env={"COLUMNS": "80"})
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "..." not in done.stdout.replace("]...", "").replace("}...", "")
+
+
+def options_of(command):
+    """Return the options of a command and of those below it."""
+    below = getattr(command, "commands", {}).values()
+    own = [one for one in command.params if one.param_type_name == "option"]
+    return own + [one for command in below for one in options_of(command)]
+
+
+def kind_of(option):
+    """Say what an option takes, whether once or several times."""
+    taken = str(option.type_descriptor.annotation)
+    return next((kind for kind in ("Path", "bool", "int", "float", "str") if kind in taken), taken)
+
+
+def test_an_option_name_means_one_thing():
+    """`-o` is an override wherever it stands; `--out` takes a path, in every command."""
+    meanings = {}
+    for one in (one for command in COMMANDS.values() for one in options_of(command)):
+        for text in one.opts:
+            long = next(opt for opt in one.opts if opt.startswith("--"))
+            meanings.setdefault(text, set()).add((long, kind_of(one)))
+    several = {text: found for text, found in meanings.items() if len(found) > 1}
+    assert not several
+
+
+def test_every_table_for_programs_is_one_for_spreadsheets_too():
+    tables = ("compare", "listen", "models", "predict", "runs", "spot")
+    for name in tables:
+        assert {"--json", "--csv"} <= {text for one in COMMANDS[name].params for text in one.opts}, name
+
+
+def test_short_help_and_groups():
+    done = run("-h")
+    assert done.exit_code == 0
+    for group, commands in GROUPS.items():
+        listed = done.stdout.partition(f" {group} ")[2].partition("\u256f")[0]
+        assert {command.__name__.rstrip("_") for command in commands} <= set(
+            re.findall(r"^\u2502 (\w+) ", listed, re.M)
+        )
+    assert run("runs", "show", "-h").exit_code == 0
 
 
 def test_version():
@@ -205,13 +247,13 @@ def test_export_writes_what_was_asked_for(project):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
         str(folder / "model.onnx"), str(folder / "model.stream.onnx")
     ]  # fmt: skip
-    done = run("export", "lstm", "--int8", "--most-lost", 1, "-o", "small.onnx")
+    done = run("export", "lstm", "--int8", "--most-lost", 1, "--out", "small.onnx")
     assert "validation accuracy" in done.stderr
     assert done.stdout == f"small.onnx\t{(project / 'small.onnx').stat().st_size} bytes\n"
-    assert run("export", "lstm", "--stream", "-o", "s.onnx").stdout.startswith("s.onnx\t")
+    assert run("export", "lstm", "--stream", "--out", "s.onnx").stdout.startswith("s.onnx\t")
     (project / "card.md").write_text("# Card\n<!-- figures: written -->\n<!-- /figures -->\n")
     run("eval", "lstm")
-    assert run("export", "lstm", "-o", "m.onnx", "--card", "card.md").exit_code == 0
+    assert run("export", "lstm", "--out", "m.onnx", "--card", "card.md").exit_code == 0
     assert "| left | 6 | " in (project / "card.md").read_text()
 
 
@@ -228,6 +270,9 @@ def test_models_lists_bundled_ones_and_runs(project):
     assert " – " not in lines[2]  # eval wrote the test accuracy into the file
     assert run("models", "keywords10").stdout.startswith("# keywords10")
     assert "left right up" in run("models", "lstm").stdout
+    assert max(map(len, run("models", "lstm").stdout.splitlines())) < 200
+    rows = list(csv.DictReader(run("models", "--csv").stdout.splitlines()))
+    assert [row["n_classes"] for row in rows] == ["12", "12", "3"]
     known = json.loads(run("models", "lstm", "--json").stdout)
     assert known["labels"] == ["left", "right", "up"]
     (next((project / "runs").iterdir()) / "model.onnx").write_text("damaged")

@@ -24,6 +24,7 @@ from kwspot.doctor import (
     torch_findings,
     voice_findings,
 )
+from kwspot.experiments.registry import load_experiment
 from kwspot.experiments.settings import FrontEnd
 from kwspot.extras import EXTRAS
 from kwspot.features.cache import CachedClip, cache_folder, opened_writer
@@ -185,14 +186,14 @@ def test_features_are_there_missing_stale_damaged_or_half(data):
 def test_runs_are_counted_and_broken_ones_named(tmp_path):
     assert only(run_findings(tmp_path)) == Finding("runs", OK, f"{tmp_path}: 0 finished, 0 unfinished")
     make_run(tmp_path, "lstm", 1)
-    make_run(tmp_path, "lstm", 2, finished=False)
+    make_run(tmp_path, "lstm", 2, finished=False, settings=load_experiment("lstm", None, ["train.epochs=9"]).deciding())
     broken = make_run(tmp_path, "rnn")
     (broken.path / "run.json").write_text("{")
     failed, counted = run_findings(tmp_path)
     assert (failed.state, counted.state) == (FAIL, WARN)
     assert failed.repair == f"kwspot runs rm {broken.id} --runs {tmp_path}"
     assert "1 finished, 1 unfinished: lstm-s2" in counted.says
-    assert counted.repair == "kwspot train lstm --seed 2 --resume"
+    assert counted.repair == f"kwspot train lstm --seed 2 -o train.epochs=9 --runs {tmp_path} --resume"
 
 
 def test_too_little_space_is_said(data, monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ BUFFER_S = 0.5  # of sound that the device keeps while the model works
 
 @dataclass(frozen=True)
 class Device:
-    """An input: its number and name for `--device`, the system it belongs to, and its own rate in Hz."""
+    """An input: its number and name for `--microphone`, the system it belongs to, and its own rate in Hz."""
 
     number: int
     name: str

@@ -76,18 +76,16 @@ def compare(
     from kwspot.reports.views import CSV, JSON, LATEX, MARKDOWN, TERMINAL, open_sheet
 
     wanted = {MARKDOWN: as_markdown, JSON: as_json, CSV: as_csv, LATEX: as_latex}
-    given = [form for form, chosen in wanted.items() if chosen]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(f'--{form}' for form in given)}: give one of them")
+    form = console.chosen(TERMINAL, **wanted)
     sheet, unfinished = open_sheet(show, runs, names or (), sort=sort, versus=versus or ())
     forms = sheet.forms(console.width())
-    if given and given[0] not in forms:
-        raise ConfigError(f"--{given[0]}: not with --show {show}")
+    if form not in forms:
+        raise ConfigError(f"--{form}: not with --show {show}")
     for run in unfinished:
         console.note(f"left out, not finished: {run.id} ({run.state})")
     for line in sheet.notes:
         console.note(line)
-    text = forms[given[0] if given else TERMINAL]()
+    text = forms[form]()
     pictures: list[tuple[str, Path]] = []
     if plots:
         with console.progress("drawing", unit="figures", quiet=quiet) as report:

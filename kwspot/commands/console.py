@@ -1,15 +1,22 @@
 """Terminal output: data on stdout; messages, progress and errors on stderr, plain where it is no terminal."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+import csv
+import io
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from kwspot.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.table import Table
+
+PATIENCE_S = 2.0  # of waiting, after which progress is shown of what mostly takes no time
 
 
 class Report(Protocol):
@@ -33,6 +40,21 @@ def error(text: str) -> None:
     note(f"error: {text}")
 
 
+def chosen(otherwise: str, **forms: bool) -> str:
+    """Return the form of output that was asked for; ConfigError if several were."""
+    given = [form for form, wanted in forms.items() if wanted]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(f'--{form}' for form in given)}: give one of them")
+    return given[0] if given else otherwise
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Write a line of CSV, without its end; None is an empty cell."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
+
+
 def show(table: "Table") -> None:
     """Print a rich table on stdout: as wide as the terminal; elsewhere 80 columns without colour."""
     from rich.console import Console
@@ -47,16 +69,21 @@ def width() -> int:
 
 
 @contextmanager
-def progress(title: str, *, unit: str = "", quiet: bool = False) -> Iterator[Report]:
+def progress(title: str, *, unit: str = "", quiet: bool = False, brief: bool = False) -> Iterator[Report]:
     """Show progress on stderr: a bar with speed and time left on a terminal, else a line at every tenth.
 
-    `unit` "bytes" is shown in MB; any other unit as a count.
+    `unit` "bytes" is shown in MB; any other unit as a count. `brief` is for work that may be over at once and whose
+    results appear as they come: a bar on a terminal after PATIENCE_S, no lines elsewhere.
     """
-    if quiet:
+    if quiet or (brief and not sys.stderr.isatty()):
         yield lambda done, total, message="": None
+    elif brief:
+        with _late_bar(title, unit) as report:
+            yield report
     elif sys.stderr.isatty():
         with _bar(title, unit) as report:
             yield report
+        note(f"{title}: done")
     else:
         yield _lines(title, unit)
 
@@ -76,14 +103,31 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         rp.TimeRemainingColumn(),
         "{task.fields[message]}",
     )
-    with rp.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Results printed below a bar must reach stdout; on one terminal with it, rich moves them above the bar.
+    with rp.Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    ) as bar:
         task = bar.add_task(title, total=None, message="")
 
         def report(done: int, total: int | None, message: str = "") -> None:
             bar.update(task, completed=done, total=total, message=message)
 
         yield report
-    note(f"{title}: done")
+
+
+@contextmanager
+def _late_bar(title: str, unit: str) -> Iterator[Report]:
+    began, shown = time.monotonic(), None
+    with ExitStack() as stack:
+
+        def report(done: int, total: int | None, message: str = "") -> None:
+            nonlocal shown
+            if shown is None and time.monotonic() - began > PATIENCE_S:
+                shown = stack.enter_context(_bar(title, unit))
+            if shown:
+                shown(done, total, message)
+
+        yield report
 
 
 def _lines(title: str, unit: str) -> Report:

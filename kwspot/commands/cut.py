@@ -13,7 +13,7 @@ from kwspot.errors import ConfigError
 def cut(
     times: Annotated[Path, typer.Argument(metavar="TIMES.tsv", help="Columns path, speaker, word, start_s, end_s.")],
     recordings: Annotated[Path, typer.Option("--recordings", help="Folder that the paths lie below.")],
-    out: Annotated[Path, typer.Option("--out", "--dest", help="Folder of the new corpus.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the new corpus.")],
     least: Annotated[int, typer.Option("--least", min=1, help="Examples that a word needs.")] = 8,
     without: Annotated[
         list[str] | None, typer.Option("--without", metavar="WORD", help="Not this one; repeat it for several.")

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, Quiet
+from kwspot.commands.options import DATA, DataDir, Quiet
 from kwspot.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from kwspot.corpus.download import Progress
 
 
-class Version(str, Enum):
-    """The published versions of Speech Commands."""
+class Release(str, Enum):
+    """The published releases of Speech Commands."""
 
     v2 = "v2"
     v1 = "v1"
 
 
 def download(
-    version: Annotated[Version, typer.Option("--version", help="v2: 35 words, 2.4 GB. v1: 30 words.")] = Version.v2,
+    release: Annotated[Release, typer.Option("--release", help="v2: 35 words, 2.4 GB. v1: 30 words.")] = Release.v2,
     url: Annotated[
         str | None, typer.Option("--url", help="Another address of the archive, or of its folder if it ends in /.")
     ] = None,
@@ -43,8 +43,10 @@ def download(
     verify: Annotated[
         bool, typer.Option("--verify", help="Only check what is installed; exit 4 if it differs.")
     ] = False,
-    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive, in DEST/.kwspot.")] = False,
-    dest: Annotated[Path, typer.Option("--dest", "--data", envvar="KWSPOT_DATA", help="Folder of the corpus.")] = DATA,
+    keep_archive: Annotated[
+        bool, typer.Option("--keep-archive", help="Keep the archive, in .kwspot of the data folder.")
+    ] = False,
+    data: DataDir = DATA,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the recordings, verify them and put them into the data folder.
@@ -59,7 +61,7 @@ def download(
 
       kwspot download --from-archive speech_commands_v0.02.tar.gz
 
-      kwspot download --synthetic --voices 10 --dest spoken
+      kwspot download --synthetic --voices 10 --data spoken
 
       kwspot download --verify
     """
@@ -71,17 +73,17 @@ def download(
         return console.progress(title, unit="bytes", quiet=quiet)
 
     if verify:
-        _verify(dest)
+        _verify(data)
     elif synthetic:
         from kwspot.synthesis.corpus import synthesize_corpus
 
         with console.progress("speak", unit="clips", quiet=quiet) as report:
-            marker = synthesize_corpus(dest, n_voices=voices, seed=seed, engines=engine, report=report)
-        _tell(dest, marker, new=True)
+            marker = synthesize_corpus(data, n_voices=voices, seed=seed, engines=engine, report=report)
+        _tell(data, marker, new=True)
     else:
-        _install(dest, version.value, url, from_archive, sha256, keep_archive, progress)
+        _install(data, release.value, url, from_archive, sha256, keep_archive, progress)
     if not (verify or quiet):
-        console.note("next: kwspot featurize" + (f" --data {dest}" if dest != DATA else ""))
+        console.note("next: kwspot featurize" + (f" --data {data}" if data != DATA else ""))
 
 
 def _install(

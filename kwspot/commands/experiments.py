@@ -37,7 +37,7 @@ def experiments(
 
       kwspot experiments --json | jq -r '.[].name'
     """
-    from kwspot.experiments.registry import find_registry, load_defaults, load_registry
+    from kwspot.experiments.registry import find_registry, flat, load_defaults, load_registry
     from kwspot.experiments.runs import list_runs
 
     known = load_registry(registry)
@@ -55,16 +55,10 @@ def experiments(
         console.say("\n".join(lines_of(experiment, every_setting=bool(names))))
 
 
-def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Write nested settings as `section.key: value`."""
-    items: dict[str, Any] = {}
-    for key, value in settings.items():
-        items |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return items
-
-
 def describe(experiment: "Experiment", defaults: Mapping[str, Any], runs: "list[Run]") -> dict[str, Any]:
     """Describe an experiment: reason, what differs from the defaults, and its runs, by state."""
+    from kwspot.experiments.registry import flat
+
     settings = experiment.deciding()
     own = dict.fromkeys(defaults) | flat(settings)  # null switches a default off
     same = [run for run in runs if run.record["settings"] == settings]
@@ -81,6 +75,8 @@ def describe(experiment: "Experiment", defaults: Mapping[str, Any], runs: "list[
 
 def lines_of(experiment: Mapping[str, Any], *, every_setting: bool) -> Iterator[str]:
     """Write a described experiment in lines of at most 80 columns."""
+    from kwspot.experiments.registry import flat
+
     counts = {what: len(experiment[what]) for what in ("finished", "unfinished", "of_other_settings")}
     state = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n)
     yield f"{experiment['name']}  ({'runs: ' + state if state else 'no runs'})"

@@ -29,7 +29,7 @@ def export(
         Path | None, typer.Option(help="Also write the run's figures into the block 'figures' of this model card.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File to write. Default: in the run's folder.")
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: in the run's folder.")
     ] = None,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
@@ -46,13 +46,13 @@ def export(
 
       kwspot export lstm
 
-      kwspot export lstm-s1 -o spotter.onnx
+      kwspot export lstm-s1 --out spotter.onnx
 
       kwspot export lstm --int8 --most-lost 0.01
 
-      kwspot export lstm --stream -o spotter.stream.onnx
+      kwspot export lstm --stream --out spotter.stream.onnx
 
-      kwspot export house -o house.onnx
+      kwspot export house --out house.onnx
     """
     if stream and int8:
         raise ConfigError("--stream and --int8 are two different files; choose one")

@@ -19,7 +19,7 @@ def featurize(
         list[str] | None,
         typer.Argument(
             metavar="EXPERIMENT",
-            help="Experiments whose front ends to compute. Default: all.",
+            help="Experiments whose front ends to compute. Default: all of the registry.",
             autocompletion=complete_experiment,
         ),
     ] = None,
@@ -61,11 +61,11 @@ def featurize(
 
       kwspot featurize lstm --from-frames frames.npy index.tsv --scale 0.1 --data imported
     """
-    from kwspot.experiments.registry import load_experiment, load_registry
+    from kwspot.experiments.registry import load_experiment, own_names
     from kwspot.features.extract import featurize as compute
     from kwspot.features.extract import summary
 
-    experiments = [load_experiment(name, registry, overrides or ()) for name in names or load_registry(registry)]
+    experiments = [load_experiment(name, registry, overrides or ()) for name in names or own_names(registry)]
     front_ends = list(dict.fromkeys(experiment.front_end for experiment in experiments))
     if from_frames:
         if len(front_ends) > 1:

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, ModelName, RawRate, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
+from kwspot.commands.options import (
+    RUNS,
+    AsCsv,
+    AsJson,
+    ListMicrophones,
+    Microphone,
+    ModelName,
+    Quiet,
+    RawRate,
+    RefractoryMs,
+    RunsDir,
+    SmoothingMs,
+    Streaming,
+    Threshold,
+)
 from kwspot.commands.spot import EventLines
 from kwspot.errors import ConfigError
 
@@ -27,15 +41,15 @@ def listen(
     smoothing_ms: SmoothingMs = None,
     refractory_ms: RefractoryMs = None,
     stream: Streaming = False,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME|NUMBER", help="Input device. Default: the system's.")
-    ] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the input devices and exit.")] = False,
+    microphone: Microphone = None,
+    list_microphones: ListMicrophones = False,
     command: Annotated[
         str | None, typer.Option("--exec", metavar="CMD", help="Shell command to run at every keyword.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per keyword.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     raw_rate: RawRate = None,
+    quiet: Quiet = False,
     runs: RunsDir = RUNS,
 ) -> None:
     r"""Listen to the microphone and print every keyword as soon as it is spoken.
@@ -54,19 +68,20 @@ def listen(
 
       kwspot listen --threshold 0.9 --exec 'notify-send "$KWSPOT_WORD"'
 
-      kwspot listen --device 2 --json | jq --unbuffered .word
+      kwspot listen --microphone 2 --json | jq --unbuffered .word
 
       arecord -f S16_LE -r 16000 -t raw | kwspot listen - --raw-rate 16000
     """
-    if list_devices:
-        show_devices()
+    if list_microphones:
+        show_microphones()
         return
     if source not in (None, "-"):
         raise ConfigError(f"{source}: listen takes - or the microphone; for files use 'kwspot spot'")
     if source is None and raw_rate is not None:
         raise ConfigError("--raw-rate needs standard input: kwspot listen - --raw-rate HZ")
-    if source is not None and device is not None:
-        raise ConfigError("listen to standard input or to --device, not to both")
+    if source is not None and microphone is not None:
+        raise ConfigError("listen to standard input or to --microphone, not to both")
+    form = console.chosen("columns", json=as_json, csv=as_csv)
     from kwspot.inference.pipeline import detection_settings, spot
     from kwspot.inference.streaming import open_model
 
@@ -79,10 +94,12 @@ def listen(
     blocks, name = (
         standard_input(streaming_model.sample_rate, raw_rate)
         if source
-        else microphone(streaming_model.sample_rate, device)
+        else open_microphone(streaming_model.sample_rate, microphone)
     )
-    console.note(f"listening to {name} with {streaming_model.name}: {' '.join(keywords_of(streaming_model.labels))}")
-    lines, reactions = EventLines(streaming_model.name, "json" if as_json else "columns"), Reactions(command)
+    if not quiet:
+        words = " ".join(keywords_of(streaming_model.labels))
+        console.note(f"listening to {name} with {streaming_model.name}: {words}")
+    lines, reactions = EventLines(streaming_model.name, form), Reactions(command)
     for event in spot(streaming_model, reactions.checked(blocks), settings):
         lines.event(None, event)
         reactions.start(event)
@@ -98,7 +115,7 @@ def standard_input(sample_rate: int, raw_rate: int | None) -> tuple[Iterator["Wa
     return pipe_blocks(Pipe(STDIN, raw_rate), sample_rate, SHORT_BLOCK_S), "standard input"
 
 
-def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:
+def open_microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform"], str]:
     """Return the blocks of a microphone and its name; lost samples are reported once."""
     from kwspot.audio.microphone import find_device, microphone_blocks
 
@@ -114,7 +131,7 @@ def microphone(sample_rate: int, wanted: str | None) -> tuple[Iterator["Waveform
     return microphone_blocks(device, sample_rate, lost), name
 
 
-def show_devices() -> None:
+def show_microphones() -> None:
     """Print one line per input device: number, name, system, rate; the default one with a star."""
     from kwspot.audio.microphone import list_devices
 

@@ -3,16 +3,19 @@
 from collections import Counter
 import json
 from pathlib import Path
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, RunsDir, complete_model
+from kwspot.commands.options import RUNS, AsCsv, AsJson, RunsDir, complete_model
 from kwspot.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from kwspot.inference.model_zoo import ModelFile
+
+LONGEST_LIST = 12  # that is printed
 
 
 def models(
@@ -23,7 +26,8 @@ def models(
         ),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Delete the enrolled model NAME.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The metadata of the files, as JSON.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     runs: RunsDir = RUNS,
 ) -> None:
     """List the available models: bundled ones, enrolled ones and those of runs.
@@ -38,6 +42,7 @@ def models(
 
       kwspot models house --remove
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
     from kwspot.inference.model_zoo import bundled_models, find_model, run_models
 
     if remove:
@@ -46,8 +51,8 @@ def models(
     if name:
         model = find_model(name, runs)
         known = _known(model)
-        if as_json:
-            console.say(json.dumps(known, indent=2, ensure_ascii=False))
+        if form != "text":
+            console.say(json.dumps(known, indent=2, ensure_ascii=False) if as_json else _csv({model.name: known}))
         else:
             console.say(model.card or "\n".join(_described(known)))
         return
@@ -58,7 +63,10 @@ def models(
             listed[model.name] = _known(model)
         except IntegrityError as error:
             broken.append(error)
-    console.say(json.dumps(listed, indent=2, ensure_ascii=False) if as_json else "\n".join(_table(listed)))
+    if as_json:
+        console.say(json.dumps(listed, indent=2, ensure_ascii=False))
+    else:
+        console.say(_csv(listed) if as_csv else "\n".join(_table(listed)))
     for trouble in broken:
         console.error(str(trouble))
     if broken:
@@ -95,10 +103,35 @@ def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
     return align([head, *(row(name, known) for name, known in listed.items())])
 
 
+def _csv(listed: dict[str, dict[str, Any]]) -> str:
+    keys = ("path", "size_bytes", "n_parameters", "macs", "accuracy_validation", "accuracy_test", "sample_rate")
+    rows: list[list[Any]] = [
+        [name, len(known["labels"]), *(known.get(key) for key in keys)] for name, known in listed.items()
+    ]
+    return "\n".join(console.csv_line(row) for row in [["model", "n_classes", *keys], *rows])
+
+
 def _described(known: dict[str, Any]) -> list[str]:
+    """Describe a model file without a card, a line a fact; long lists are counted, --json has them."""
     shown = {"words": " ".join(known["labels"]), **{k: v for k, v in known.items() if k not in ("labels", "schema")}}
     if enrollment := shown.pop("enrollment", None):
         takes = Counter(source["word"] for source in enrollment["sources"])
         shown["takes"] = ", ".join(f"{word} {n}" for word, n in takes.items())
         shown |= {f"expected {key}": value for key, value in enrollment["expected"].items()}
-    return [f"{key:20} {value}" for key, value in shown.items()]
+    return [line for key, value in shown.items() for line in _lines(key, value)]
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        within = [f"{one} {_short(of_it)}" for one, of_it in value.items()]
+        return textwrap.wrap(
+            ", ".join(within), 80, initial_indent=f"{key:20} ", subsequent_indent=" " * 21,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return [f"{key:20} {_short(value)}"]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return f"of {len(value)} points"
+    return f"{value:g}" if isinstance(value, float) else str(value)

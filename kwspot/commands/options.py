@@ -62,7 +62,7 @@ RegistryPath = Annotated[
     typer.Option(
         "--registry",
         envvar="KWSPOT_REGISTRY",
-        help="Registry of experiments. Default: ./experiments.yaml, or the packaged one.",
+        help="Registry of experiments, beside the packaged ones. Default: ./experiments.yaml.",
     ),
 ]
 ModelName = Annotated[
@@ -91,6 +91,10 @@ Streaming = Annotated[
 RawRate = Annotated[
     int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono sound at this rate in Hz.")
 ]
+Microphone = Annotated[
+    str | None, typer.Option("--microphone", metavar="NAME|NUMBER", help="Input device. Default: the system's.")
+]
+ListMicrophones = Annotated[bool, typer.Option("--list-microphones", help="List the input devices and exit.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change a setting, e.g. -o train.epochs=3."),
@@ -103,4 +107,6 @@ RunNames = Annotated[
     list[str],
     typer.Argument(metavar="NAME", help="Runs, or experiments: all their finished runs.", autocompletion=complete_run),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="CSV with a header, for spreadsheets.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]

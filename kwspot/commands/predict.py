@@ -1,17 +1,21 @@
 """`kwspot predict`."""
 
 import json
+from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RawRate, RunsDir
+from kwspot.commands.options import DATA, RUNS, AsCsv, AsJson, DataDir, ModelName, Quiet, RawRate, RunsDir
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
-    from kwspot.inference.spotter import Prediction
+    from collections.abc import Iterator
+
+    from kwspot.audio.inputs import Source
+    from kwspot.inference.spotter import Prediction, Spotter
 
 SCHEMA = 1  # of a line of --json
 
@@ -27,9 +31,14 @@ def predict(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="A word with a lower posterior becomes 'unknown'.")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the clip and what was predicted, as .svg or .png.")
+    ] = None,
     raw_rate: RawRate = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file without a result.")] = False,
+    quiet: Quiet = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
@@ -51,12 +60,15 @@ def predict(
 
       kwspot predict --random
 
+      kwspot predict --plot x.svg x.wav
+
       sox x.mp3 -t wav - | kwspot predict -
 
       find . -name '*.wav' | kwspot predict @- --json | jq .word
     """
     if bool(paths) == random:
         raise ConfigError("predict needs audio files, or --random for a test clip of the corpus; not both")
+    form = console.chosen("columns", json=as_json, csv=as_csv)
     from kwspot.audio.inputs import Source, expand
     from kwspot.corpus.layout import random_test_clip
     from kwspot.inference.batch import predict_all
@@ -68,32 +80,67 @@ def predict(
         sources, known = iter([Source(str(path), path)]), {"true_word": true_word}
     else:
         sources, known = expand(paths or (), raw_rate), {}
-    lines = Lines(spotter.name, as_json, paths or (), known)
+    if plot:
+        sources = iter([_only(sources)])
+    lines = Lines(spotter.name, form, paths or (), known, min(top, len(spotter.labels)))
     n_failed = 0
-    for source, result in predict_all(spotter, sources, top, threshold):
-        if isinstance(result, KwspotError):
-            n_failed += 1
-            lines.failure(source.name, result)
-            if fail_fast:
-                break
-        else:
-            lines.result(source.name, result)
+    with console.progress("predict", unit="clips", quiet=quiet or sys.stdout.isatty(), brief=True) as report:
+        for n_done, (source, result) in enumerate(predict_all(spotter, sources, top, threshold)):
+            report(n_done, None)
+            if isinstance(result, KwspotError):
+                n_failed += 1
+                lines.failure(source.name, result)
+                if fail_fast:
+                    break
+            else:
+                lines.result(source.name, result)
+                if plot:
+                    _draw(source, spotter, plot)
     if n_failed:
         raise typer.Exit(KwspotError.exit_code)
 
 
-class Lines:
-    """Prints one line per source: JSON, columns on a terminal, tab-separated values elsewhere."""
+def _only(sources: "Iterator[Source]") -> "Source":
+    """Return the one source there is to draw."""
+    from kwspot.audio.inputs import Pipe
 
-    def __init__(self, model: str, as_json: bool, paths: list[str] | tuple[str, ...], known: dict[str, str]) -> None:
-        self.model, self.as_json, self.known = model, as_json, known
+    source = next(sources)
+    if next(sources, None) is not None or isinstance(source.file, Pipe):
+        raise ConfigError("--plot draws one file; give one, and no pipe")
+    return source
+
+
+def _draw(source: "Source", spotter: "Spotter", plot: Path) -> None:
+    from kwspot.audio.reading import LONGEST_S, read_waveform
+    from kwspot.reports.sound import plot_prediction
+
+    assert isinstance(source.file, Path)
+    plot_prediction(read_waveform(source.file, longest_s=LONGEST_S), spotter, plot)
+    console.note(f"wrote {plot}")
+
+
+class Lines:
+    """Prints one line per source: JSON, CSV, columns on a terminal, tab-separated values elsewhere."""
+
+    def __init__(
+        self, model: str, form: str, paths: list[str] | tuple[str, ...], known: dict[str, str], n_top: int = 1
+    ) -> None:
+        self.model, self.form, self.known = model, form, known
         self.width = max(map(len, paths), default=0) if sys.stdout.isatty() else None
         # A path may hold bytes that are no UTF-8: they go out as they came; JSON is written in ASCII.
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        if form == "csv":
+            more = [f"{key}_{i}" for i in range(2, n_top + 1) for key in ("word", "posterior")]
+            self._line(console.csv_line(["path", "word", "posterior", *more, "seconds", *known, "model"]))
 
     def result(self, name: str, prediction: "Prediction") -> None:
         """Print what was predicted."""
-        if self.as_json:
+        if self.form == "csv":
+            more = [part for word, posterior in prediction.top[1:] for part in (word, f"{posterior:.6f}")]
+            cells = [prediction.word, f"{prediction.posterior:.6f}", *more]
+            self._line(console.csv_line([name, *cells, f"{prediction.seconds:.4f}", *self.known.values(), self.model]))
+            return
+        if self.form == "json":
             top = [{"word": word, "posterior": round(posterior, 6)} for word, posterior in prediction.top]
             said = {"word": prediction.word, "posterior": top[0]["posterior"]}
             self._object(name, **said, top=top, seconds=round(prediction.seconds, 4), **self.known)
@@ -109,7 +156,7 @@ class Lines:
 
     def failure(self, name: str, error: KwspotError) -> None:
         """Print why a file failed."""
-        if self.as_json:
+        if self.form == "json":
             self._object(name, error=str(error))
         else:
             console.error(str(error))

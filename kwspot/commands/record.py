@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.listen import microphone
-from kwspot.commands.listen import show_devices as print_devices
+from kwspot.commands.listen import open_microphone, show_microphones
+from kwspot.commands.options import ListMicrophones, Microphone
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def record(
         str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks: takes go to FOLDER/WORD/NAME.")
     ] = None,
     play: Annotated[bool, typer.Option("--play", help="Play every take back, and ask whether to keep it.")] = False,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME|NUMBER", help="Input device. Default: the system's.")
-    ] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the input devices, and end.")] = False,
+    microphone: Microphone = None,
+    list_microphones: ListMicrophones = False,
 ) -> None:
     """Record takes of a word with the microphone, for 'kwspot enroll --clips'.
 
@@ -49,15 +47,15 @@ def record(
 
       kwspot record computer --out clips --play
     """
-    if list_devices:
-        print_devices()
+    if list_microphones:
+        show_microphones()
         return
     folder = out / _folder_name(word) / (_folder_name(speaker) if speaker else "")
     from kwspot.enrollment.recording import refused, write_take
 
     n_kept = 0
     while n_kept < takes:
-        for take in _takes(word, device, n_kept, takes):
+        for take in _takes(word, microphone, n_kept, takes):
             if reason := refused(take, SAMPLE_RATE):
                 console.note(f"not kept: {reason}")
                 continue
@@ -71,11 +69,11 @@ def record(
     console.note(f"next: kwspot enroll NAME --clips {out}")
 
 
-def _takes(word: str, device: str | None, n_kept: int, n_wanted: int) -> Iterator["Waveform"]:
+def _takes(word: str, wanted: str | None, n_kept: int, n_wanted: int) -> Iterator["Waveform"]:
     """Open the microphone and yield what is said, with a meter of the level on a terminal."""
     from kwspot.enrollment.recording import takes_in
 
-    blocks, name = microphone(SAMPLE_RATE, device)
+    blocks, name = open_microphone(SAMPLE_RATE, wanted)
     console.note(f"{name}: say '{word}' {n_wanted - n_kept} times, with pauses")
     yield from takes_in(blocks, SAMPLE_RATE, Meter())
 
@@ -97,7 +95,7 @@ class Meter:
         self.silent_s = self.silent_s + seconds if level_db < low else 0.0
         if self.silent_s > PATIENCE_S:
             self.silent_s = -float("inf")  # once
-            console.note(f"silence for {PATIENCE_S:g} s; is the microphone muted? --list-devices shows the others")
+            console.note(f"silence for {PATIENCE_S:g} s; is the microphone muted? --list-microphones shows the others")
 
 
 def _wanted(take: "Waveform") -> bool:

@@ -8,17 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, RunsDir, complete_run
+from kwspot.commands.options import RUNS, AsCsv, AsJson, RunsDir, complete_run
 from kwspot.errors import ConfigError, IntegrityError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Everything as JSON.")]
 RunsDirHere = Annotated[Path | None, typer.Option("--runs", help="Folder of the run records.")]
+
+DESCRIBED = (
+    "run", "experiment", "seed", "state", "epochs", "accuracy_validation", "accuracy_test", "folder",
+)  # fmt: skip
 
 runs = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
 
 @runs.callback()
-def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir = RUNS) -> None:
+def listing(context: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False, runs_dir: RunsDir = RUNS) -> None:
     """List the runs: state, epochs, best validation accuracy, test accuracy; or show, delete and copy them.
 
     Examples:
@@ -34,6 +37,7 @@ def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir =
     context.obj = runs_dir
     if context.invoked_subcommand:
         return
+    form = console.chosen("text", json=as_json, csv=as_csv)
     from kwspot.experiments.runs import RUN, Run, read_run
 
     found: list[Run] = []
@@ -44,8 +48,11 @@ def listing(context: typer.Context, as_json: AsJson = False, runs_dir: RunsDir =
         except IntegrityError as error:
             broken.append(error)
     found.sort(key=lambda run: (run.experiment, run.seed, run.id))
-    if as_json:
-        console.say(json.dumps([_described(run) for run in found], indent=2, ensure_ascii=False))
+    described = [_described(run) for run in found]
+    if form == "json":
+        console.say(json.dumps(described, indent=2, ensure_ascii=False))
+    elif form == "csv":
+        console.say("\n".join(map(console.csv_line, [DESCRIBED, *(one.values() for one in described)])))
     elif found:
         console.say("\n".join(_table(found)))
     elif not broken:
@@ -162,16 +169,11 @@ def _asks() -> bool:
 
 def _described(run: Any) -> dict[str, Any]:
     metrics = run.metrics or {}
-    return {
-        "run": run.id,
-        "experiment": run.experiment,
-        "seed": run.seed,
-        "state": run.state,
-        "epochs": len(run.history),
-        "accuracy_validation": metrics.get("accuracy_validation"),
-        "accuracy_test": run.evaluations.get("test", {}).get("accuracy"),
-        "folder": str(run.path),
-    }
+    values = (
+        run.id, run.experiment, run.seed, run.state, len(run.history), metrics.get("accuracy_validation"),
+        run.evaluations.get("test", {}).get("accuracy"), str(run.path),
+    )  # fmt: skip
+    return dict(zip(DESCRIBED, values, strict=True))
 
 
 def _table(found: list[Any]) -> list[str]:

@@ -1,16 +1,32 @@
 """`kwspot spot`."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 import json
+from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, ModelName, RawRate, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
+from kwspot.commands.options import (
+    RUNS,
+    AsCsv,
+    AsJson,
+    ModelName,
+    Quiet,
+    RawRate,
+    RefractoryMs,
+    RunsDir,
+    SmoothingMs,
+    Streaming,
+    Threshold,
+)
 from kwspot.errors import ConfigError, KwspotError
 
 if TYPE_CHECKING:
+    from kwspot.audio.reading import Waveform
     from kwspot.inference.detector import Event
 
 SCHEMA = 1  # of a line of --json
@@ -25,9 +41,15 @@ def spot(
     smoothing_ms: SmoothingMs = None,
     refractory_ms: RefractoryMs = None,
     stream: Streaming = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per keyword.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     labels: Annotated[bool, typer.Option("--labels", help="Print a label track of one file for Audacity.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw one recording with its posteriors and keywords, as .svg or .png."),
+    ] = None,
     raw_rate: RawRate = None,
+    quiet: Quiet = False,
     runs: RunsDir = RUNS,
 ) -> None:
     """Find the keywords in long recordings: when each begins and ends, and its posterior.
@@ -36,7 +58,7 @@ def spot(
     end in seconds, word, posterior; tab-separated in a pipe. Memory does not
     grow with the length. A file that fails is reported on stderr (with --json
     as an object with "error"), the others are still searched, and the exit code
-    is 1.
+    is 1. If no keyword was detected at all, a line on stderr says so.
 
     Examples:
 
@@ -46,10 +68,13 @@ def spot(
 
       kwspot spot --labels meeting.wav > meeting.txt
 
+      kwspot spot meeting.wav --plot meeting.svg
+
       sox meeting.m4a -t wav - | kwspot spot -
     """
+    form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels)
     from kwspot.audio.blocks import long_sounds
-    from kwspot.inference.pipeline import detection_settings
+    from kwspot.inference.pipeline import LONGEST_TRACE_S, Trace, detection_settings
     from kwspot.inference.pipeline import spot as spot_blocks
     from kwspot.inference.streaming import open_model
 
@@ -57,37 +82,76 @@ def spot(
     settings = detection_settings(
         streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
-    lines = EventLines(streaming_model.name, "json" if as_json else "labels" if labels else "columns")
-    n_failed = 0
-    for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
-        if labels and n_before:
-            raise ConfigError("--labels makes one track; give one recording at a time")
-        try:
-            if isinstance(blocks, KwspotError):
-                raise blocks
-            for event in spot_blocks(streaming_model, blocks, settings):
-                lines.event(name, event)
-        except KwspotError as error:
-            n_failed += 1
-            lines.failure(name, error)
+    lines, trace = EventLines(streaming_model.name, form), Trace() if plot else None
+    n_failed = n_recordings = 0
+    with console.progress("spot", unit="s", quiet=quiet, brief=True) as report:
+        passed = Passed(streaming_model.sample_rate, report)
+        for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
+            if (labels or plot) and n_before:
+                raise ConfigError(f"{'--labels' if labels else '--plot'}: one recording at a time; give one")
+            try:
+                if isinstance(blocks, KwspotError):
+                    raise blocks
+                for event in spot_blocks(streaming_model, passed(blocks, name), settings, trace):
+                    lines.event(name, event)
+                n_recordings += 1
+            except KwspotError as error:
+                n_failed += 1
+                lines.failure(name, error)
+    if n_recordings and not (lines.n_events or quiet):
+        what = "1 recording" if n_recordings == 1 else f"{n_recordings:,} recordings"
+        console.note(f"no keyword detected in {what}, {passed.seconds:.1f} s; threshold {settings.threshold:g}")
+    if plot and trace and n_recordings:
+        from kwspot.reports.sound import plot_spotting
+
+        plot_spotting(trace, streaming_model, settings, plot)
+        cut = f", the first {LONGEST_TRACE_S / 60:g} minutes" if trace.is_cut else ""
+        console.note(f"wrote {plot}{cut}")
     if n_failed:
         raise typer.Exit(KwspotError.exit_code)
 
 
+class Passed:
+    """Counts the sound that passes, and reports it: seconds of each recording."""
+
+    def __init__(self, sample_rate: int, report: console.Report) -> None:
+        self.sample_rate, self.report = sample_rate, report
+        self.seconds = 0.0  # of all
+
+    def __call__(self, blocks: "Iterator[Waveform]", name: str) -> "Iterator[Waveform]":
+        """Pass on the blocks of a recording."""
+        from kwspot.audio.reading import duration_s
+
+        before_s, total_s = self.seconds, None
+        with suppress(KwspotError):
+            total_s = duration_s(Path(name)) if Path(name).is_file() else None
+        for block in blocks:
+            yield block
+            self.seconds += len(block) / self.sample_rate
+            self.report(round(self.seconds - before_s), None if total_s is None else round(total_s), name)
+
+
 class EventLines:
-    """Prints one line per detection: JSON, Audacity's labels, columns on a terminal, tab-separated values elsewhere."""
+    """Prints one line per detection: JSON, CSV, Audacity's labels, columns on a terminal, tabs elsewhere."""
 
     def __init__(self, model: str, form: str) -> None:
         self.model, self.form = model, form
+        self.n_events = 0
         self.gap = "  " if sys.stdout.isatty() else "\t"
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a path may be no UTF-8
+        if form == "csv":
+            self._line("path,word,posterior,start_s,end_s,model")
 
     def event(self, name: str | None, event: "Event") -> None:
         """Print a detection, with the name of its recording if there is one."""
+        self.n_events += 1
         start, end = event.start_s, event.end_s
         if self.form == "json":
             times = {"start_s": round(start, 3), "end_s": round(end, 3)}
             self._object(name, word=event.word, posterior=round(event.posterior, 6), **times)
+        elif self.form == "csv":
+            figures = [f"{event.posterior:.6f}", f"{start:.3f}", f"{end:.3f}"]
+            self._line(console.csv_line([name, event.word, *figures, self.model]))
         elif self.form == "labels":
             self._line(f"{start:.3f}\t{end:.3f}\t{event.word}")
         else:

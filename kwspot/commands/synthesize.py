@@ -16,7 +16,7 @@ def synthesize(
     words: Annotated[
         list[str], typer.Argument(metavar="WORD", help='Keywords; a phrase in quotation marks: "lights on".')
     ],
-    out: Annotated[Path, typer.Option("--out", "--dest", help="Folder of the new corpus.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the new corpus.")],
     voices: Annotated[int, typer.Option("--voices", min=1, help="Voices per engine.")] = 100,
     negatives: Annotated[
         int, typer.Option("--negatives", min=1, help="Other texts per keyword; every voice speaks four of all of them.")

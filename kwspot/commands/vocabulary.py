@@ -11,7 +11,7 @@ from kwspot.errors import MissingError
 
 
 def vocabulary(
-    out: Annotated[Path, typer.Option("--out", "--dest", help="Folder of the new corpus.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the new corpus.")],
     words: Annotated[
         int, typer.Option("--words", min=2, help="How many; a seventh of them phrases of two words.")
     ] = 3600,

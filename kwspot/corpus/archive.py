@@ -24,7 +24,7 @@ def require_space(folder: Path, n_bytes: int, free: Callable[[Path], int] = free
     """Raise KwspotError unless `n_bytes` fit on the disk of `folder`."""
     if (there := free(folder)) < n_bytes:
         raise KwspotError(
-            f"{folder}: {n_bytes / 1e9:.2f} GB needed, {there / 1e9:.2f} GB free; make room or give another --dest"
+            f"{folder}: {n_bytes / 1e9:.2f} GB needed, {there / 1e9:.2f} GB free; make room or give another --data"
         )
 
 

@@ -132,7 +132,7 @@ def install_file(
     archive = next((one for one in known if one.sha256 == digest), None)
     if archive is None:
         elsewhere = [name for name, group in VERSIONS.items() if digest in {one.sha256 for one in group}]
-        hint = f"give --version {elsewhere[0]}" if elsewhere else "fetch it again, or, if it is meant, give --sha256"
+        hint = f"give --release {elsewhere[0]}" if elsewhere else "fetch it again, or, if it is meant, give --sha256"
         wanted = " or ".join(one.sha256 for one in known)
         raise IntegrityError(f"{path}: its sha256 is {digest}, expected {wanted}; {hint}")
     with claimed(dest, archive.part):
@@ -147,7 +147,7 @@ def _installed(dest: Path, archive: Archive) -> dict[str, Any] | None:
     if marker is None:
         return None
     if marker.get("sha256") != archive.sha256:
-        raise ConfigError(f"{dest}: holds {marker['name']}, not {archive.name}; give another folder with --dest")
+        raise ConfigError(f"{dest}: holds {marker['name']}, not {archive.name}; give another folder with --data")
     found = check(dest, archive.part)
     if found.changed:
         raise IntegrityError(

@@ -47,7 +47,7 @@ def claimed(dest: Path, part: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise KwspotError(
-            f"{error.filename or dest}: {error.strerror or error}; fix that or give another --dest"
+            f"{error.filename or dest}: {error.strerror or error}; fix that or give another --data"
         ) from error
 
 
@@ -62,7 +62,7 @@ def refuse_foreign(dest: Path, part: str) -> None:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise ConfigError(
             f"{target}: holds files that kwspot did not put there ({shown}); they are left alone: give an empty "
-            f"folder with --dest, or use them as they are with 'kwspot featurize --data {dest}'"
+            f"folder with --data, or use them as they are with 'kwspot featurize --data {dest}'"
         )
 
 
@@ -76,7 +76,7 @@ def place(
     identity = {"name": name, "sha256": sha256, **more}
     there = read_marker(dest, part)
     if there and any(there.get(key) != value for key, value in identity.items()):
-        raise ConfigError(f"{dest}: holds another corpus, {there.get('name')}; give another folder with --dest")
+        raise ConfigError(f"{dest}: holds another corpus, {there.get('name')}; give another folder with --data")
     partial = dest / KEPT / (part + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     folder = partial / FOLDERS[part]
@@ -170,14 +170,14 @@ def check(dest: Path, part: str = CORPUS) -> Check:
     """Compare the files of a part with the list written when it was installed."""
     marker = read_marker(dest, part)
     if marker is None:
-        raise MissingError(f"{dest}: no complete {part}; 'kwspot download --dest {dest}' makes it")
+        raise MissingError(f"{dest}: no complete {part}; 'kwspot download --data {dest}' makes it")
     folder, listed = dest / FOLDERS[part], dest / KEPT / (part + _LIST)
     passed_over = tuple(name for name in FOLDERS.values() if name) if part == CORPUS else ()
     there = files_in(folder, passed_over=passed_over) if folder.is_dir() else {}
     try:
         expected = dict(json.loads(listed.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{listed}: cannot be read ({error}); download into another --dest") from error
+        raise IntegrityError(f"{listed}: cannot be read ({error}); download into another --data") from error
     return Check(
         marker,
         missing=tuple(sorted(expected.keys() - there.keys())),

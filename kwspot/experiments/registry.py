@@ -1,8 +1,10 @@
 """The registry: `experiments.yaml` -> frozen, strict settings of one experiment.
 
 `defaults:` holds the study's own set-up once; an experiment says only what differs from it, or from the experiment
-that it is `like`, and why. All problems of a file are named at once. The file is read as YAML 1.2: `yes`, `no`, `on`
-and `off` are words, `1e-3` is a number.
+that it is `like`, and why. A registry of your own extends the packaged one: its experiments come first, may be `like`
+packaged ones, and replace those of the same name; its defaults lie over the packaged ones, for its own experiments
+only. `extends: none` leaves the packaged ones out. All problems of a file are named at once. The file is read as
+YAML 1.2: `yes`, `no`, `on` and `off` are words, `1e-3` is a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,8 @@ from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.settings import Experiment, problems_of
 
 REGISTRY_NAME = "experiments.yaml"
+KNOWN = ("extends", "defaults", "experiments")
+PACKAGED, NONE = "packaged", "none"  # what a registry can extend
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -52,10 +56,14 @@ def find_registry(given: Path | None = None) -> Path:
             if not path.is_file():
                 raise MissingError(f"{path}: no such registry; write it or leave --registry out for the packaged one")
             return path
-    beside, packaged = Path(REGISTRY_NAME), Path(__file__).parents[1] / REGISTRY_NAME
-    if beside.is_file():
-        return beside
-    return packaged if packaged.is_file() else packaged.parents[1] / REGISTRY_NAME  # wheel, else source checkout
+    beside = Path(REGISTRY_NAME)
+    return beside if beside.is_file() else packaged_registry()
+
+
+def packaged_registry() -> Path:
+    """Return the registry that comes with kwspot: in the wheel, else in the source checkout."""
+    packaged = Path(__file__).parents[1] / REGISTRY_NAME
+    return packaged if packaged.is_file() else packaged.parents[1] / REGISTRY_NAME
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +74,14 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(under, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge(under, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Write nested settings as `section.key: value`."""
+    items: dict[str, Any] = {}
+    for key, value in settings.items():
+        items |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return items
 
 
 def read_override(text: str) -> dict[str, Any]:
@@ -87,17 +103,33 @@ def _resolve(name: str, settings: Mapping[str, Any]) -> tuple[Experiment | None,
         return None, list(problems_of(error, name))
 
 
-def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the settings of every experiment, laid over the defaults and not yet validated."""
+def _read_file(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any], bool]:
+    """Read a file: its experiments as they are written, its defaults, and whether it extends the packaged registry."""
     content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(content, dict) or not isinstance(content.get("experiments"), dict):
         raise ConfigError(f"{path}: needs a mapping 'experiments:' of named experiments")
-    if strange := [str(key) for key in content if key not in ("defaults", "experiments")]:
-        raise ConfigError(f"{path}: {', '.join(strange)}: unknown; known: defaults, experiments")
+    if strange := [str(key) for key in content if key not in KNOWN]:
+        raise ConfigError(f"{path}: {', '.join(strange)}: unknown; known: {', '.join(KNOWN)}")
+    if (extends := content.get("extends", PACKAGED)) not in (PACKAGED, NONE):
+        raise ConfigError(f"{path}: extends: {extends}: write {PACKAGED} or {NONE}")
     experiments = {str(name): given or {} for name, given in content["experiments"].items()}
     if flat := [name for name, given in experiments.items() if not isinstance(given, Mapping)]:
         raise ConfigError(f"{path}: {', '.join(flat)}: needs a mapping of settings, with a reason as 'why:'")
-    return {name: _laid_over(name, experiments, content.get("defaults") or {}, path) for name in experiments}
+    extending = extends == PACKAGED and not path.samefile(packaged_registry())
+    return experiments, content.get("defaults") or {}, extending
+
+
+def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the settings of every experiment, laid over the defaults and not yet validated; the file's own first."""
+    own, defaults, extending = _read_file(path)
+    below, defaults_below, _ = _read_file(packaged_registry()) if extending else ({}, {}, False)
+    settings = {name: _laid_over(name, below | own, _merge(defaults_below, defaults), path) for name in own}
+    return settings | {name: _laid_over(name, below, defaults_below, path) for name in below if name not in own}
+
+
+def own_names(path: Path | None = None) -> list[str]:
+    """Return the names of the experiments that a registry states itself, without those that it extends."""
+    return list(_read_file(find_registry(path))[0])
 
 
 def _laid_over(
@@ -108,7 +140,9 @@ def _laid_over(
     while (parent := experiments[chain[-1]].get("like")) is not None:
         if parent not in experiments or parent in chain:
             wrong = "goes round in a circle" if parent in chain else f"no experiment '{parent}'"
-            raise ConfigError(f"{path}: {chain[-1]}.like: {wrong}; name another experiment of this file")
+            raise ConfigError(
+                f"{path}: {chain[-1]}.like: {wrong}; name another experiment of this file or a packaged one"
+            )
         chain.append(parent)
     settings = dict(defaults)
     for one in reversed(chain):
@@ -130,8 +164,9 @@ def load_registry(path: Path | None = None) -> dict[str, Experiment]:
 def load_defaults(path: Path | None = None) -> Experiment:
     """Read the defaults of a registry as an experiment, to say what an experiment changes."""
     path = find_registry(path)
-    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    defaults, problems = _resolve("defaults", {"why": "defaults", **(content.get("defaults") or {})})
+    _, own, extending = _read_file(path)
+    below = _read_file(packaged_registry())[1] if extending else {}
+    defaults, problems = _resolve("defaults", {"why": "defaults", **_merge(below, own)})
     if defaults is None:
         raise ConfigError("\n  ".join([f"{path}: {len(problems)} problem(s)", *problems]))
     return defaults

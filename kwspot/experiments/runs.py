@@ -127,8 +127,11 @@ def read_run(path: Path) -> Run:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Read every run below `runs_dir`, by experiment and seed; an absent folder holds none."""
-    found = [read_run(file.parent) for file in runs_dir.glob(f"*/{RUN}")]
+    """Read every run below `runs_dir`, by experiment and seed; an absent folder holds none.
+
+    A folder of folders of runs, such as results/, is read as well.
+    """
+    found = [read_run(file.parent) for depth in ("*", "*/*") for file in runs_dir.glob(f"{depth}/{RUN}")]
     return sorted(found, key=lambda run: (run.experiment, run.seed, run.id))
 
 

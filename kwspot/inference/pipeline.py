@@ -6,7 +6,7 @@ With every streaming model a row is about the second of sound that ends with it:
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from kwspot.audio.reading import Waveform
 from kwspot.inference.detector import DetectionSettings, Detector, Event, Smoother
 from kwspot.inference.streaming import StreamingModel
+
+LONGEST_TRACE_S = 600.0  # of sound that is kept to be drawn
 
 
 def detection_settings(metadata: Mapping[str, Any], **changes: float | None) -> DetectionSettings:
@@ -74,12 +76,42 @@ class Spotting:
         return [Event(e.word, min(e.start_s, seconds), min(e.end_s, seconds), e.posterior) for e in events]
 
 
-def spot(streaming_model: StreamingModel, blocks: Iterable[Waveform], settings: DetectionSettings) -> Iterator[Event]:
-    """Yield the keywords of a sound that comes in blocks (n,) at the model's rate."""
+@dataclass
+class Trace:
+    """What passed through a model, kept to be drawn: samples, smoothed posteriors and events of the first minutes."""
+
+    blocks: list[Waveform] = field(default_factory=list)  # (n,) each, at the model's rate
+    rows: list[NDArray[Any]] = field(default_factory=list)  # (k, n_classes) each
+    events: list[Event] = field(default_factory=list)
+    is_cut: bool = False
+
+    def keep(self, block: Waveform, rows: NDArray[Any], events: list[Event], most: int) -> None:
+        """Keep what a block brought, while there are no more than `most` samples."""
+        self.is_cut = self.is_cut or sum(map(len, self.blocks)) + len(block) > most
+        if not self.is_cut:
+            self.blocks.append(block)
+            self.rows.append(rows)
+            self.events += events
+
+
+def spot(
+    streaming_model: StreamingModel,
+    blocks: Iterable[Waveform],
+    settings: DetectionSettings,
+    trace: Trace | None = None,
+) -> Iterator[Event]:
+    """Yield the keywords of a sound that comes in blocks (n,) at the model's rate; `trace` keeps what passes."""
     spotting = Spotting(streaming_model, settings)
+    most = round(LONGEST_TRACE_S * streaming_model.sample_rate)
     for block in blocks:
-        yield from spotting.feed(block)
-    yield from spotting.finish()
+        events, rows = spotting.process(block)
+        if trace:
+            trace.keep(block, rows, events, most)
+        yield from events
+    events = spotting.finish()
+    if trace and not trace.is_cut:
+        trace.events += events
+    yield from events
 
 
 def posteriors_of(streaming_model: StreamingModel, blocks: Iterable[Waveform]) -> NDArray[np.float32]:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from kwspot.evaluation.comparison import Row
 from kwspot.experiments.runs import TRACE, Run, read_lines
-from kwspot.experiments.settings import FrontEnd
 from kwspot.reports.style import COLOURS, STYLES, drawing
 
 if TYPE_CHECKING:
@@ -219,34 +218,6 @@ def plot_traces(runs: Sequence[Run], path: Path) -> None:
             below.set_xlabel("time in the clip (s)")
         grid[0][0].set_ylabel("gradient by a frame (norm)")
         grid[1][0].set_ylabel("spread of the states")
-
-
-def plot_clip(
-    waveform: NDArray[np.float32],
-    sample_rate: int,
-    span: tuple[int, int],
-    frames: NDArray[np.floating],
-    front_end: FrontEnd,
-    path: Path,
-) -> None:
-    """Draw a waveform (n_samples,) with the `span` of samples looked at, and the log-mel frames of that span."""
-    with drawing(path, 5.2, 4.2, fitted=True) as (figure, whole):
-        whole.remove()
-        above, below = figure.subplots(2, 1)
-        # Lowest and highest sample of each of 2,000 stretches: what a line of all samples would show.
-        n = max(1, len(waveform) // 2000)
-        stretches = waveform[: len(waveform) // n * n].reshape(-1, n)
-        time_s = np.arange(len(stretches)) * n / sample_rate
-        above.fill_between(time_s, stretches.min(1), stretches.max(1), color=COLOURS[0], linewidth=0.5)
-        above.axvspan(span[0] / sample_rate, span[1] / sample_rate, color=COLOURS[1], alpha=0.15, label="looked at")
-        above.set(xlabel="time (s)", ylabel="waveform", ylim=(-1, 1), xlim=(0, len(waveform) / sample_rate))
-        above.legend(loc="upper right")
-        start_s, hop_s = span[0] / sample_rate, front_end.hop_ms / 1000
-        extent = (start_s, start_s + len(frames) * hop_s, -0.5, frames.shape[1] - 0.5)
-        image = below.imshow(frames.T, origin="lower", aspect="auto", extent=extent, cmap="magma")
-        below.set(xlabel="time (s)", ylabel="mel band")
-        below.grid(False)
-        figure.colorbar(image, ax=below, label="log power (nats)")
 
 
 def write_plots(rows: Sequence[Row], directory: Path, report: Callable[..., None] | None = None) -> list[Path]:

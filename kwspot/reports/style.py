@@ -1,4 +1,4 @@
-"""The look of every figure: colours, line styles, and a figure that is written whole.
+"""The look of every figure: colours, line styles, and a figure that is written whole, as SVG or PNG by its suffix.
 
 The same drawing gives the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
 without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kwspot.errors import ConfigError
 from kwspot.files import written_whole
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwspot"}}  # with what they say of it
+PNG_DPI = 150
 STYLES = ("-", "--", ":", "-.")
 RC = {
     "svg.hashsalt": "kwspot",
@@ -40,6 +43,7 @@ def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterato
 
     `fitted` fits the margins to what stands in them, which takes a second drawing.
     """
+    form = check_form(path)
     from matplotlib import style
     from matplotlib.figure import Figure
 
@@ -50,4 +54,12 @@ def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterato
             figure.subplots_adjust(left=0.11, right=0.97, top=0.92, bottom=0.13)
         yield figure, axes
         with written_whole(path) as partial:
-            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": "kwspot"})
+            figure.savefig(partial, format=form[1:], dpi=PNG_DPI, metadata=FORMS[form])
+
+
+def check_form(path: Path) -> str:
+    """Return the suffix of a figure's file; ConfigError if no such figure can be written."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMS:
+        raise ConfigError(f"{path}: a figure is written as {' or '.join(FORMS)}; give it one of these endings")
+    return suffix

@@ -18,23 +18,21 @@ from typing import Any
 
 import gradio
 
-from kwspot.audio.reading import LONGEST_S, AudioError, Decoded, Waveform, loudest, read_waveform, resample
+from kwspot.audio.reading import LONGEST_S, AudioError, Decoded, read_waveform
 from kwspot.corpus.layout import random_test_clip
 from kwspot.errors import KwspotError, MissingError
 from kwspot.evaluation.comparison import choose_runs, sort_rows, table_rows
 from kwspot.experiments.runs import list_runs
-from kwspot.experiments.settings import FrontEnd
-from kwspot.features.reference import reference_frames
 from kwspot.inference.detector import DetectionSettings
 from kwspot.inference.model_zoo import bundled_models, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter
 from kwspot.inference.streaming import SlidingWindow, StreamingModel
 from kwspot.reports import results_table
-from kwspot.reports.plots import plot_clip, plot_overlay
+from kwspot.reports.plots import plot_overlay
+from kwspot.reports.sound import plot_prediction
 from kwspot.web.live import expectation
 
-N_TOP = 5
 DRAWING = Lock()  # matplotlib's style is one for all threads
 
 
@@ -131,30 +129,18 @@ def _opened(path: Path, name: str, _changed: int) -> Spotter:
 
 def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> tuple[dict[str, float], str, str]:
     """Return the top posteriors by word, the most likely word as HTML, and the picture."""
-    rate = spotter.sample_rate
-    waveform = resample(decoded.waveform, decoded.sample_rate, rate)
-    start = loudest(waveform, spotter.clip_length)
-    clip = spotter.fit(waveform[start : start + spotter.clip_length])
-    (prediction,) = spotter.predict_clips([clip], N_TOP)
-    return dict(prediction.top), _said(prediction, title, start / rate, len(waveform) / rate), _picture(
-        Decoded(waveform, rate), start, clip, spotter
-    )  # fmt: skip
+    predicted: list[tuple[Prediction, float]] = []
+    alt = "Waveform and log-mel frames of the part that was used, and the posteriors of the likeliest words"
+    picture = drawn(lambda path: predicted.append(plot_prediction(decoded, spotter, path)), alt)
+    ((prediction, start_s),) = predicted
+    said = _said(prediction, title, start_s, len(decoded.waveform) / decoded.sample_rate)
+    return dict(prediction.top), said, picture
 
 
 def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) -> str:
     word = f"<strong>{escape(prediction.word)}</strong> {prediction.posterior:.2f}"
     part = f", the loudest part from {start_s:.2f} s" if start_s else ""
     return f'<p role="status">{word}: {escape(title)}, {whole_s:.2f} s{part}</p>'
-
-
-def _picture(sound: Decoded, start: int, clip: Waveform, spotter: Spotter) -> str:
-    if "front_end" not in spotter.metadata:  # a model of other making
-        return ""
-    front_end = FrontEnd(**spotter.metadata["front_end"])
-    frames = reference_frames(clip, front_end)
-    span = (start, start + len(clip))
-    alt = "Waveform, and log-mel frames of the part that was looked at"
-    return drawn(lambda path: plot_clip(sound.waveform, sound.sample_rate, span, frames, front_end, path), alt)
 
 
 def drawn(draw: Callable[[Path], None], alt: str) -> str:

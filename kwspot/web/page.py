@@ -20,7 +20,8 @@ from starlette.middleware import Middleware
 from kwspot.errors import KwspotError
 from kwspot.inference.detector import DetectionSettings
 from kwspot.inference.model_zoo import DEFAULT_LONG, find_model
-from kwspot.web.answers import N_TOP, Answers
+from kwspot.reports.sound import N_TOP
+from kwspot.web.answers import Answers
 from kwspot.web.live import Live
 
 MOST_BYTES = 20 * 2**20  # of an upload

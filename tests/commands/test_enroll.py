@@ -52,7 +52,7 @@ def test_a_model_that_every_command_takes(project):
     write_sound(project / "long.wav", sound)
     assert run("spot", "--model", "house", "long.wav").exit_code == 0
     assert "house" in run("models").stdout
-    assert run("export", "house", "-o", "copy.onnx").stdout.startswith("copy.onnx\t")
+    assert run("export", "house", "--out", "copy.onnx").stdout.startswith("copy.onnx\t")
     assert (project / "copy.onnx").read_bytes() == (project / "runs/enrolled/house.onnx").read_bytes()
     assert run("export", "house", "--stream").exit_code == 2
     assert run("predict", "--model", "copy.onnx", "clips/rise/take1.wav").exit_code == 0

@@ -185,7 +185,7 @@ def test_nobody_waits_for_a_command(folder, said):
     [
         (["x.wav"], 2, "for files use 'kwspot spot'"),
         (["--raw-rate", "16000"], 2, "--raw-rate needs standard input"),
-        (["-", "--device", "0"], 2, "not to both"),
+        (["-", "--microphone", "0"], 2, "not to both"),
         (["-", "--threshold", "2"], 2, "threshold: a posterior"),
         (["-", "--model", "lstn"], 3, "bundled models: keywords10, keywords10_long"),
     ],
@@ -199,7 +199,7 @@ def test_error_is_one_line_with_its_code(folder, arguments, code, message):
     assert message in line
 
 
-@pytest.mark.parametrize("arguments", [[], ["--list-devices"]])
+@pytest.mark.parametrize("arguments", [[], ["--list-microphones"]])
 def test_a_missing_part_is_named(folder, monkeypatch, arguments):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     done = listen(*arguments)
@@ -259,7 +259,7 @@ def test_a_device_by_number_or_name(folder, monkeypatch, wanted, number):
     if number is not None:
         assert microphone.find_device(wanted).number == number
     else:
-        done = listen("--device", wanted)
+        done = listen("--microphone", wanted)
         assert done.exit_code == 2
         assert "1 Desk, 2 Headset" in done.stderr
 
@@ -274,7 +274,7 @@ def test_a_machine_without_a_microphone_says_so(folder, monkeypatch):
 
 @needs_portaudio
 def test_devices_are_listed(alsa):
-    done = subprocess.run([*KWSPOT, "listen", "--list-devices"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*KWSPOT, "listen", "--list-microphones"], capture_output=True, text=True, check=True)
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert {row[1] for row in rows} == {"default", "quiet"}
     assert [row[1] for row in rows if row[-1] == "*"] == ["default"]

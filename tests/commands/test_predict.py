@@ -1,5 +1,6 @@
 """`kwspot predict` as a shell uses it: lines in order, JSON for programs, errors in their place."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,35 @@ def test_json_has_the_documented_keys(folder):
     assert record["model"] == "keywords10"
     assert len(record["top"]) == 3
     assert record["top"][0] == {"word": record["word"], "posterior": record["posterior"]}
+
+
+def test_csv_has_a_header_and_a_row_a_file(folder):
+    done = predict("clips/1.wav", "clips/bad.wav", "--csv", "--top", 2)
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    expected = Spotter.load().predict_file("clips/1.wav", n_top=2)
+    assert [row["path"], row["word"], row["word_2"], row["model"]] == [
+        "clips/1.wav", expected.word, expected.top[1][0], "keywords10"
+    ]  # fmt: skip
+    assert float(row["posterior"]) == pytest.approx(expected.posterior, abs=1e-6)
+    assert done.stderr.startswith("error: clips/bad.wav")
+    assert "--json and --csv: give one of them" in predict("clips/1.wav", "--csv", "--json").stderr
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_clip_is_drawn_with_what_was_predicted(folder, suffix):
+    done = predict("clips/2.wav", "--plot", f"clip.{suffix}")
+    assert done.exit_code == 0, done.stderr
+    content = (folder / f"clip.{suffix}").read_bytes()
+    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    if suffix == "svg":
+        prediction = Spotter.load().predict_file("clips/2.wav", n_top=5)
+        assert all(word in content.decode() for word, _ in prediction.top)
+
+
+def test_what_cannot_be_drawn_is_refused(folder):
+    assert ".svg or .png" in predict("clips/1.wav", "--plot", "clip.pdf").stderr
+    assert "--plot draws one file" in predict("clips", "--plot", "clip.svg").stderr
+    assert not (folder / "clip.svg").exists()
 
 
 def test_a_bad_file_is_an_error_in_its_place_and_code_1(folder):

@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from kwspot.cli import app
-from kwspot.commands.experiments import flat
-from kwspot.experiments.registry import load_registry
+from kwspot.experiments.registry import flat, load_registry
 from kwspot.experiments.runs import list_runs
 from tests.records import make_run
 
 REGISTRY = """
+extends: none
 defaults:
   task: [yes, no]
   train: {epochs: 7}
@@ -130,7 +130,7 @@ def test_a_run_is_shown_by_the_start_of_its_id(runs):
     assert len(shown["history"]) == 4
     assert "fits 2 runs" in kwspot("runs", "show", "lstm", code=3).stderr
     assert kwspot("runs", "--runs", runs, "show", "lstm-s2").stdout == kwspot("runs", "show", "lstm-s2").stdout
-    assert "no such run" in kwspot("runs", "show", "lstm-s2", "--runs", runs.parent, code=3).stderr
+    assert "no such run" in kwspot("runs", "show", "lstm-s2", "--runs", runs / "none", code=3).stderr
 
 
 def test_nothing_is_deleted_without_being_asked_for(runs, monkeypatch):

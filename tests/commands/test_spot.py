@@ -1,8 +1,10 @@
 """`kwspot spot` as a shell uses it: a line a word, tables, JSON and label tracks, errors in their place."""
 
+import csv
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -44,6 +46,12 @@ def words_of(said):
     return [word for word, _, _ in said[1]]
 
 
+def csv_rows(done):
+    for record in map(json.loads, done.stdout.splitlines()):
+        times = [f"{record[key]:.3f}" for key in ("start_s", "end_s")]
+        yield [record["path"], record["word"], f"{record['posterior']:.6f}", *times, record["model"]]
+
+
 def check_times(rows, said):
     """Rows of texts: start and end."""
     for (start, end), (_, start_s, end_s) in zip(rows, said[1], strict=True):
@@ -55,6 +63,10 @@ def test_in_a_pipe_a_line_is_path_times_word_posterior(folder, said):
     done = spot("long.wav", "more/quiet.flac")
     assert done.exit_code == 0, done.stderr
     assert done.stderr == ""
+    assert list(csv.DictReader(spot("--csv", "long.wav").stdout.splitlines())) == [
+        dict(zip(("path", "word", "posterior", "start_s", "end_s", "model"), row, strict=True))
+        for row in csv_rows(spot("--json", "long.wav"))
+    ]
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert {row[0] for row in rows} == {"long.wav"}
     assert [row[3] for row in rows] == words_of(said)
@@ -80,6 +92,15 @@ def test_labels_are_a_track_for_audacity(folder, said):
     done = spot("--labels", "long.wav", "more/quiet.flac")
     assert done.exit_code == 2
     assert "one recording at a time" in done.stderr
+
+
+def test_a_recording_is_drawn_with_its_keywords(folder, said):
+    done = spot("long.wav", "--plot", "long.svg")
+    assert done.stderr == "wrote long.svg\n"
+    content = (folder / "long.svg").read_text()
+    assert all(content.count(f">{word}<") == 2 for word in set(words_of(said)))  # above the wave, and in the legend
+    assert "smoothed posterior" in content
+    assert "one recording at a time" in spot("long.wav", "long.wav", "--plot", "x.svg").stderr
 
 
 def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
@@ -115,7 +136,10 @@ def test_error_is_one_line_with_its_code(folder, arguments, code, message):
 
 
 def test_options_decide_what_is_an_event(folder, said):
-    assert spot("--threshold", 1, "long.wav").stdout == ""
+    done = spot("--threshold", 1, "long.wav")
+    assert done.stdout == ""
+    assert re.fullmatch(r"no keyword detected in 1 recording, [\d.]+ s; threshold 1\n", done.stderr)
+    assert spot("--threshold", 1, "--quiet", "long.wav").stderr == ""
     assert len(spot("--smoothing-ms", 0, "--threshold", 0.5, "long.wav").stdout.splitlines()) >= len(said[1])
     merged = spot("--refractory-ms", 10_000, "long.wav").stdout.splitlines()
     assert len(merged) <= len(said[1])

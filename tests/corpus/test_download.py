@@ -165,7 +165,7 @@ def test_files_of_ones_own_are_never_touched(tmp_path, content):
     (dest / "hello").mkdir(parents=True)
     (dest / "hello" / "me.wav").write_bytes(b"my voice")
     with served(content) as web:
-        with pytest.raises(ConfigError, match=r"hello.*left alone.*--dest"):
+        with pytest.raises(ConfigError, match=r"hello.*left alone.*--data"):
             download_archive(archive_of(web, content), dest)
         assert web.asked == []
     assert [str(p.relative_to(dest)) for p in dest.rglob("*")] == ["hello", "hello/me.wav"]
@@ -174,7 +174,7 @@ def test_files_of_ones_own_are_never_touched(tmp_path, content):
 def test_another_corpus_is_not_mixed_in(tmp_path, content):
     with served(content) as web:
         download_archive(archive_of(web, content), tmp_path)
-        with pytest.raises(ConfigError, match=r"holds words, not speech_commands_v0\.02.*--dest"):
+        with pytest.raises(ConfigError, match=r"holds words, not speech_commands_v0\.02.*--data"):
             download_archive(replace(VERSIONS["v2"][0], url=web.url), tmp_path)
         assert len(web.asked) == 1
 
@@ -221,7 +221,7 @@ def test_two_downloads_into_one_folder_do_not_meet(tmp_path, content):
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, content):
     (tmp_path / "file").write_bytes(b"")
-    with served(content) as web, pytest.raises(KwspotError, match=r"file.*--dest"):
+    with served(content) as web, pytest.raises(KwspotError, match=r"file.*--data"):
         download_archive(archive_of(web, content), tmp_path / "file" / "d")
 
 
@@ -242,7 +242,7 @@ def test_install_from_a_file(tmp_path, content, monkeypatch):
         install_file(tmp_path / "none", dest)
 
     monkeypatch.setitem(VERSIONS, "v1", (replace(VERSIONS["v1"][0], sha256=digest),))
-    with pytest.raises(IntegrityError, match="--version v1"):
+    with pytest.raises(IntegrityError, match="--release v1"):
         install_file(path, tmp_path / "e")
     assert install_file(path, tmp_path / "e", "v1")[0]["name"] == "speech_commands_v0.01"
 
@@ -300,20 +300,20 @@ def kwspot(monkeypatch, tmp_path, content):
 
 def test_command_fetches_both_archives_and_verifies_them(kwspot, tmp_path):
     dest = tmp_path / "d"
-    result = kwspot("--dest", dest)
+    result = kwspot("--data", dest)
     assert result.exit_code == 0, result.output
     assert [line.split(": ")[1] for line in result.stdout.splitlines()] == [
         "speech_commands_v0.02 installed",
         "words installed",
     ]
     assert f"next: kwspot featurize --data {dest}" in result.stderr
-    assert "complete" in kwspot("--dest", dest).stdout
-    assert kwspot("--verify", "--dest", dest).exit_code == 0
+    assert "complete" in kwspot("--data", dest).stdout
+    assert kwspot("--verify", "--data", dest).exit_code == 0
 
     (dest / "yes" / "0000000a_nohash_0.wav").unlink()
     (dest / "_test12_" / "yes" / "t.wav.wav").write_bytes(b"")
     (dest / "yes" / "new.wav").write_bytes(b"")
-    result = kwspot("--verify", "--dest", dest)
+    result = kwspot("--verify", "--data", dest)
     assert result.exit_code == 4
     assert result.stdout.splitlines() == [
         "missing\tyes/0000000a_nohash_0.wav",
@@ -337,12 +337,12 @@ def test_command_fails_in_one_line_and_the_next_call_succeeds(kwspot, tmp_path, 
     good = dict(vars(kwspot.web))
     for name, value in way.items():
         setattr(kwspot.web, name, value)
-    result = kwspot("--quiet", "--dest", tmp_path / "d")
+    result = kwspot("--quiet", "--data", tmp_path / "d")
     assert (result.exit_code, result.stdout) == (code, "")
     assert len(result.stderr.splitlines()) == 1 and told in result.stderr
     for name in way:
         setattr(kwspot.web, name, good[name] if name != "drops" else [])
-    assert kwspot("--dest", tmp_path / "d").exit_code == 0
+    assert kwspot("--data", tmp_path / "d").exit_code == 0
 
 
 def test_command_reads_the_data_folder_of_the_environment(kwspot, tmp_path, monkeypatch, content):
@@ -356,17 +356,17 @@ def test_command_reads_the_data_folder_of_the_environment(kwspot, tmp_path, monk
 
 
 def test_command_says_what_a_mirror_of_one_archive_leaves_out(kwspot, tmp_path):
-    result = kwspot("--url", kwspot.web.url, "--dest", tmp_path / "d")
+    result = kwspot("--url", kwspot.web.url, "--data", tmp_path / "d")
     assert result.exit_code == 0
     assert "12-class" in result.stderr
     assert not (tmp_path / "d" / "_test12_").exists()
 
 
 def test_command_takes_one_way_at_a_time(kwspot, tmp_path):
-    assert kwspot("--verify", "--synthetic", "--dest", tmp_path).exit_code == 2
-    assert kwspot("--url", "http://h/x", "--from-archive", "x", "--dest", tmp_path).exit_code == 2
-    assert kwspot("--verify", "--dest", tmp_path).exit_code == 3
-    assert kwspot("--version", "v3").exit_code == 2
+    assert kwspot("--verify", "--synthetic", "--data", tmp_path).exit_code == 2
+    assert kwspot("--url", "http://h/x", "--from-archive", "x", "--data", tmp_path).exit_code == 2
+    assert kwspot("--verify", "--data", tmp_path).exit_code == 3
+    assert kwspot("--release", "v3").exit_code == 2
 
 
 def test_help_names_copyable_examples():

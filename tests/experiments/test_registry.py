@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kwspot.errors import ConfigError, MissingError
-from kwspot.experiments.registry import find_registry, load_experiment, load_registry, read_yaml
+from kwspot.experiments.registry import find_registry, load_experiment, load_registry, own_names, read_yaml
 from kwspot.experiments.settings import Experiment, FrontEnd
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +82,32 @@ experiments:
     assert load_experiment("a", path).model.dropout == 0.2
 
 
+def test_a_registry_extends_the_packaged_one(registry):
+    path = registry("""
+defaults: {train: {epochs: 7}}
+experiments:
+  mine: {like: lstm, why: x, model: {hidden_size: 9}}
+  gru_stream: {why: another one of this name}
+""")
+    packaged, known = load_registry(ROOT / "experiments.yaml"), load_registry(path)
+    assert list(known)[:2] == own_names(path) == ["mine", "gru_stream"]
+    assert set(known) == {"mine", *packaged}
+    mine = known["mine"]
+    assert (mine.model.cell, mine.model.head_norm, mine.model.hidden_size, mine.train.epochs) == ("lstm", True, 9, 7)
+    assert known["lstm"] == packaged["lstm"]  # its defaults are the packaged ones
+    assert known["gru_stream"].model.cell == "rnn"
+    assert load_experiment("rnn_best", path) == packaged["rnn_best"]
+
+
+def test_a_registry_may_stand_alone(registry):
+    path = registry("extends: none\nexperiments: {a: {why: x}}")
+    assert list(load_registry(path)) == ["a"]
+    with pytest.raises(ConfigError, match=r"b\.like: no experiment 'lstm'"):
+        load_registry(registry("extends: none\nexperiments: {b: {why: x, like: lstm}}"))
+    with pytest.raises(ConfigError, match=r"extends: all: write packaged or none"):
+        load_registry(registry("extends: all\nexperiments: {}"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -155,13 +181,13 @@ def test_registry_is_looked_up_in_order(registry, tmp_path, monkeypatch):
     assert "rnn" in load_registry()  # the packaged one
     given = registry("experiments: {given: {why: x}}")
     monkeypatch.setenv("KWSPOT_REGISTRY", str(given))
-    assert list(load_registry()) == ["given"]
+    assert own_names() == ["given"]
     other = elsewhere / "experiments.yaml"
     other.write_text("experiments: {beside: {why: x}}")
     assert find_registry() == given
-    assert list(load_registry(other)) == ["beside"]
+    assert own_names(other) == ["beside"]
     monkeypatch.delenv("KWSPOT_REGISTRY")
-    assert list(load_registry()) == ["beside"]
+    assert own_names() == ["beside"]
     with pytest.raises(MissingError):
         find_registry(tmp_path / "absent.yaml")
 
