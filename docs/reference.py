@@ -1,7 +1,7 @@
 """Reference pages from the program itself: every command, every package, every public class."""
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 import inspect
 from pathlib import Path
@@ -66,7 +66,18 @@ def _docstring(source: Path) -> str:
 
 def api() -> str:
     """Return what `kwspot` exports: signatures as the source has them, and docstrings."""
-    return "\n\n".join(part for name in kwspot.__all__ if name[0].isupper() for part in _class(getattr(kwspot, name)))
+    exported = [(name, getattr(kwspot, name)) for name in kwspot.__all__ if not name.startswith("_")]
+    functions = [part for _, one in exported if not isinstance(one, type) for part in _function(one)]
+    classes = [part for _, one in exported if isinstance(one, type) for part in _class(one)]
+    return "\n\n".join([*functions, *classes])
+
+
+def _function(exported: Callable[..., Any]) -> Iterator[str]:
+    (tree,) = ast.parse(inspect.getsource(exported)).body
+    assert isinstance(tree, ast.FunctionDef)
+    yield f"## {tree.name}"
+    yield _code(_called(tree.name, tree))
+    yield ast.get_docstring(tree) or ""
 
 
 def _class(exported: type) -> Iterator[str]:

@@ -31,7 +31,7 @@ LEVEL = {name: i for i, line in enumerate(LEVELS.strip().splitlines()) for name 
 LIGHT = ["commands.predict", "commands.spot", "commands.listen", "commands.enroll", "commands.record",
          "commands.models", "commands.compare", "commands.doctor", "commands.experiments", "commands.runs",
          "commands.download", "commands.synthesize", "commands.ui", "enrollment.enroll", "enrollment.spoken",
-         "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
+         "inference.api", "inference.batch", "inference.pipeline", "reports.views", "web.live"]  # fmt: skip
 
 
 def module_name(path):

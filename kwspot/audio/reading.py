@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,30 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
     if not len(samples):
         raise AudioError(path, "holds no samples")
     return mono(path, samples, rate)
+
+
+def as_waveform(samples: Any) -> Waveform:
+    """Return samples (n_samples,), floats in [-1, 1] or integers of full scale, as a waveform; ValueError if not."""
+    array = np.asarray(samples)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"a waveform (n_samples,) of one channel is needed, got shape {array.shape}")
+    if array.dtype.kind not in "if":
+        raise ValueError(f"a waveform of floats or signed integers is needed, got {array.dtype}")
+    if array.dtype.kind == "i":
+        return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
+    peak = float(np.abs(array).max())
+    if not np.isfinite(peak):
+        raise ValueError("a waveform of finite numbers is needed, got NaN or infinity")
+    if peak > LOUDEST:
+        raise ValueError(f"a waveform in [-1, 1] is needed, got samples up to {peak:.3g}")
+    return array.astype(np.float32).clip(-1, 1)
+
+
+def require_hz(rate: float) -> int:
+    """Return a sample rate as whole Hz; ValueError if no sound has it."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):
+        raise ValueError(f"a sample rate of {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz is needed, got {rate}")
+    return int(rate)
 
 
 def duration_s(path: Path) -> float:

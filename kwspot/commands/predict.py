@@ -141,9 +141,7 @@ class Lines:
             self._line(console.csv_line([name, *cells, f"{prediction.seconds:.4f}", *self.known.values(), self.model]))
             return
         if self.form == "json":
-            top = [{"word": word, "posterior": round(posterior, 6)} for word, posterior in prediction.top]
-            said = {"word": prediction.word, "posterior": top[0]["posterior"]}
-            self._object(name, **said, top=top, seconds=round(prediction.seconds, 4), **self.known)
+            self._object(name, **prediction.to_dict(), **self.known)
             return
         cells = [part for word, posterior in prediction.top for part in (word, f"{posterior:.2f}")]
         cells[0] = prediction.word

@@ -147,8 +147,7 @@ class EventLines:
         self.n_events += 1
         start, end = event.start_s, event.end_s
         if self.form == "json":
-            times = {"start_s": round(start, 3), "end_s": round(end, 3)}
-            self._object(name, word=event.word, posterior=round(event.posterior, 6), **times)
+            self._object(name, **event.to_dict())
         elif self.form == "csv":
             figures = [f"{event.posterior:.6f}", f"{start:.3f}", f"{end:.3f}"]
             self._line(console.csv_line([name, event.word, *figures, self.model]))

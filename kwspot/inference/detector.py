@@ -15,6 +15,7 @@ detects a word gives its end and the last one its start, each less the delay of 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,14 @@ class Event:
     start_s: float
     end_s: float
     posterior: float
+
+    def __repr__(self) -> str:
+        return f"<Event {self.word} {self.posterior:.2f}, {self.start_s:.2f} to {self.end_s:.2f} s>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `kwspot spot --json` prints of it."""
+        times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3)}
+        return {"word": self.word, "posterior": round(self.posterior, 6), **times}
 
 
 def keywords_of(labels: Sequence[str]) -> list[str]:

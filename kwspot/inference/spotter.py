@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from kwspot.audio.reading import Decoded, Waveform, fit_clip, read_clip
+from kwspot.audio.reading import Decoded, Waveform, as_waveform, fit_clip, read_clip, require_hz
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import find_model
 from kwspot.tasks import UNKNOWN
 
 SCHEMA = 1
+MOST_CLIPS = 1.25  # that a waveform without a rate may be long: a clip of a second at 22.05 kHz would be 1.38
 NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 
@@ -36,6 +37,9 @@ class Prediction:
     seconds: float
     threshold: float = 0.0  # a word with a lower posterior becomes `unknown`
 
+    def __repr__(self) -> str:
+        return f"<Prediction {self.word} {self.posterior:.2f}>"
+
     @property
     def word(self) -> str:
         """The most likely word; `unknown` if its posterior is below the threshold."""
@@ -45,6 +49,11 @@ class Prediction:
     def posterior(self) -> float:
         """The posterior of the most likely word."""
         return self.top[0][1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `kwspot predict --json` prints of it."""
+        top = [{"word": word, "posterior": round(posterior, 6)} for word, posterior in self.top]
+        return {"word": self.word, "posterior": top[0]["posterior"], "top": top, "seconds": round(self.seconds, 4)}
 
 
 class Spotter:
@@ -63,6 +72,9 @@ class Spotter:
         self.clip_length = int(self.metadata["clip_length"])  # samples
         self.win_length = int(self.metadata["win_length"])  # samples, the least a clip can have
 
+    def __repr__(self) -> str:
+        return f"<Spotter {self.name}: {' '.join(self.labels)}>"
+
     @classmethod
     def load(
         cls, model: str | Path | None = None, *, runs_dir: str | Path | None = None, threads: int = 0
@@ -77,7 +89,8 @@ class Spotter:
     def predict(self, waveform: NDArray[Any], sample_rate: int | None = None, n_top: int = 1) -> Prediction:
         """Predict the word of a waveform (n_samples,): mono, floats in [-1, 1] or integers of full scale.
 
-        `sample_rate` is that of the waveform, in Hz; by default the model's own.
+        `sample_rate` is that of the waveform, in Hz; by default the model's own, if that makes about a clip.
+        ValueError for what is no such waveform.
         """
         return self.predict_clips([self.fit(waveform, sample_rate)], n_top)[0]
 
@@ -86,14 +99,14 @@ class Spotter:
         return self.predict_clips([self.read(source)], n_top)[0]
 
     def fit(self, waveform: NDArray[Any], sample_rate: int | None = None) -> Waveform:
-        """Bring a waveform to the model's rate and clip length."""
-        waveform = np.asarray(waveform)
-        if waveform.ndim != 1 or not waveform.size:
-            raise ValueError(f"a waveform (n_samples,) is needed, got shape {waveform.shape}")
-        if waveform.dtype.kind == "i":
-            waveform = waveform / -float(np.iinfo(waveform.dtype).min)
-        decoded = Decoded(waveform.astype(np.float32), sample_rate or self.sample_rate)
-        return fit_clip(decoded, self).waveform
+        """Bring a waveform to the model's rate and clip length; ValueError if it is none, or lacks a rate."""
+        samples = as_waveform(waveform)
+        if sample_rate is None and len(samples) > MOST_CLIPS * self.clip_length:
+            raise ValueError(
+                f"{len(samples):,} samples without a sample_rate: at the model's {self.sample_rate:,} Hz they would be "
+                f"{len(samples) / self.sample_rate:.2f} s, longer than a clip; give their sample_rate"
+            )
+        return fit_clip(Decoded(samples, require_hz(sample_rate or self.sample_rate)), self).waveform
 
     def read(self, source: str | Path | BinaryIO) -> Waveform:
         """Read a file as a clip for `predict_clips`."""

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kwspot.audio.reading import Waveform
+from kwspot.audio.blocks import Resampler
+from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.inference.model_zoo import DEFAULT_LONG, find_model
+from kwspot.inference.model_zoo import DEFAULT_LONG, ModelFile, find_model
 from kwspot.inference.spotter import Spotter, open_session, read_metadata
 
 STREAM_SUFFIX = ".stream.onnx"
@@ -70,9 +71,12 @@ class Stream:
     """Incoming sound -> posteriors after every step, with the stream file of a model (`kwspot export --stream`).
 
     A step is `step_length` samples. After the last whole step of a clip, its posteriors are those of the clip.
+    `input_rate` (Hz) is that of the sound fed, which is resampled without a seam; by default the model's.
     """
 
-    def __init__(self, path: str | Path, *, name: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, path: str | Path, *, input_rate: int | None = None, name: str | None = None, threads: int = 1
+    ) -> None:
         path = Path(path)
         self.name = name or str(path)
         self.session = open_session(path, threads)
@@ -86,16 +90,31 @@ class Stream:
         self.lead_length = int(self.metadata["lead_length"])  # samples that stand before the first step
         self.span_length = self.clip_length + round(REMEMBERED_S * self.sample_rate)
         self._n_state = int(self.session.get_inputs()[1].shape[1])
+        self.input_rate = require_hz(self.sample_rate if input_rate is None else input_rate)
         self.reset()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.name}: {' '.join(self.labels)}>"
+
+    @classmethod
+    def load(cls, model: str | Path, *, input_rate: int | None = None, runs_dir: str | Path | None = None) -> "Stream":
+        """Open the stream of a model by its name in `kwspot models`, or a file; MissingError if it has none."""
+        found = find_model(str(model), None if runs_dir is None else Path(runs_dir))
+        return cls(_stream_of(found), input_rate=input_rate, name=found.name)
 
     def reset(self) -> None:
         """Forget all earlier sound."""
+        self._resample = Resampler(self.input_rate, self.sample_rate)
         self._waiting: Waveform = np.zeros(0, np.float32)
         self._state: NDArray[np.float32] | None = None
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take any number of samples (n,) in [-1, 1]; return posteriors (k, n_classes) of the k steps they complete."""
-        waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
+        """Take samples (n,) at `input_rate`, any number; return posteriors (k, n_classes) of the k steps they complete.
+
+        Samples are floats in [-1, 1] or integers of full scale; ValueError if they are not.
+        """
+        new = self._resample(as_waveform(samples)) if len(samples) else np.zeros(0, np.float32)
+        waiting = np.concatenate([self._waiting, new])
         if self._state is None and len(waiting) >= self.lead_length:
             self._state = np.zeros((1, self._n_state), np.float32)
             self._state[0, : self.lead_length] = waiting[: self.lead_length]
@@ -116,11 +135,14 @@ def open_model(model: str | None, runs_dir: Path, *, streaming: bool = False, th
     without a file.
     """
     found = find_model(model, runs_dir, DEFAULT_LONG)
-    if found.path.name.endswith(STREAM_SUFFIX):
-        return Stream(found.path, name=found.name)
-    if streaming:
-        path = found.path.with_suffix(STREAM_SUFFIX)
-        if not path.is_file():
-            raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
-        return Stream(path, name=found.name)
+    if streaming or found.path.name.endswith(STREAM_SUFFIX):
+        return Stream(_stream_of(found), name=found.name)
     return SlidingWindow(Spotter(found.path, name=found.name, threads=threads))
+
+
+def _stream_of(found: ModelFile) -> Path:
+    """Return the stream file of a model: itself, or the one beside it."""
+    path = found.path if found.path.name.endswith(STREAM_SUFFIX) else found.path.with_suffix(STREAM_SUFFIX)
+    if not path.is_file():
+        raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
+    return path

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from kwspot import Spotter, Stream
+from kwspot.audio.reading import resample
 from kwspot.errors import ConfigError, MissingError
 from kwspot.export.export import write_models
 from kwspot.inference.detector import DetectionSettings
 from kwspot.inference.pipeline import Spotting, detection_settings, posteriors_of, spot
 from kwspot.inference.streaming import SlidingWindow, open_model
 from kwspot.training.run import run_experiment
-from tests.sounds import RATE
+from tests.sounds import RATE, tone
 from tests.speech import spoken
 from tests.toy import make_cache, toy_experiment
 
@@ -132,6 +133,19 @@ def test_a_streams_state_does_not_drift(run):
     np.testing.assert_allclose(rows[-n:], late[-n:], atol=1e-4)
     assert np.isfinite(rows).all()
     assert np.ptp(rows[-n:, 0]) > 1e-3  # it does hear something
+
+
+def test_a_stream_takes_any_rate_and_refuses_what_is_no_sound(run):
+    where = {"runs_dir": run.path.parent}
+    wave = np.concatenate([tone(hz, 0.4) for hz in (300, 900, 1500)])
+    pcm = np.round(resample(wave, RATE, 48_000) * 32767).astype(np.int16)
+    fast = Stream.load(run.id, input_rate=48_000, **where)
+    rows = np.concatenate([fast.feed(pcm[i : i + 1000]) for i in range(0, len(pcm), 1000)])
+    slow = Stream.load(run.id, **where).feed(wave)
+    np.testing.assert_allclose(rows, slow[: len(rows)], atol=0.02)
+    assert len(rows) >= len(slow) - 0.1 * RATE / fast.step_length  # the resampler holds back a little
+    with pytest.raises(ValueError, match="NaN"):
+        fast.feed(np.full(9, np.nan))
 
 
 @pytest.mark.skipif(not REAL_STREAM.is_file(), reason="KWSPOT_REAL_STREAM names no stream of real words")

@@ -81,7 +81,7 @@ def test_file_stream_and_waveform_agree(spotter, tmp_path, ending):
 def test_a_long_recording_is_looked_at_where_it_is_loudest(spotter):
     n, quiet = len(spotter.labels), np.zeros(5 * RATE, np.float32)
     long = np.concatenate([quiet[:RATE], chirp(), quiet])
-    assert same(spotter.predict(long, n_top=n), spotter.predict(chirp(), n_top=n), 1e-3)
+    assert same(spotter.predict(long, RATE, n_top=n), spotter.predict(chirp(), n_top=n), 1e-3)
 
 
 def test_clips_of_one_length_together_are_the_clips_alone(spotter):
@@ -92,7 +92,7 @@ def test_clips_of_one_length_together_are_the_clips_alone(spotter):
 
 @pytest.mark.parametrize("waveform", [np.zeros((10, 2)), np.zeros(0), np.float32(0.0)])
 def test_what_is_no_waveform_is_refused(spotter, waveform):
-    with pytest.raises(ValueError, match=r"waveform \(n_samples,\) is needed"):
+    with pytest.raises(ValueError, match=r"waveform \(n_samples,\) of one channel is needed"):
         spotter.predict(waveform)
 
 
