@@ -2,6 +2,7 @@
 # make test        install what the tests need, then ruff, mypy and all tests
 # make test-fast   the tests that take no more than seconds, without ruff and mypy
 # make docs        write the generated parts of the documents, and build them as a site in site/
+# make space       put the demo that needs no server together in build/space, with what npm fetches
 # make picture     take README's picture of the page anew, with chromium and a synthesiser
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ export KWSPOT_RUNS ?= demo/runs
 DEMO := rnn rnn_ln lstm lstm_fixed
 PYTEST := env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-fast lint docs picture clean
+.PHONY: demo test test-fast lint docs space picture clean
 .DELETE_ON_ERROR:
 
 # Debian's python3 may lack venv; virtualenv then does the same, from a folder of its own.
@@ -50,6 +51,13 @@ $(VENV)/portaudio: | $(BIN)/python
 	  echo "No PortAudio: the tests of the microphone are skipped."
 	@touch $@
 
+# What the browser's half is made of: onnxruntime-web, and axe-core for the tests. Without npm these are skipped.
+build/npm/fetched: space/package.json space/package-lock.json
+	@mkdir -p build/npm && cp $^ build/npm
+	@command -v npm >/dev/null && (cd build/npm && npm ci --silent --no-audit --no-fund) || \
+	  echo "No npm, or no network: the tests of the demo without a server are skipped."
+	@touch $@
+
 demo: $(VENV)/demo-installed
 	@echo "== 1 of 6: a corpus of 35 words, spoken by two speech synthesisers"
 	$(BIN)/kwspot download --synthetic
@@ -79,7 +87,7 @@ lint: $(VENV)/test-installed
 
 # Two processes of one thread each: more threads than cores wait for each other. A file's tests stay in one process, so
 # that the minute of the live page is heard once, and files in their order, so that the two with browsers lie far apart.
-test: lint $(VENV)/browser $(VENV)/portaudio
+test: lint $(VENV)/browser $(VENV)/portaudio build/npm/fetched
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a change is tried with as it is written; `make test` has the rest.
@@ -104,6 +112,10 @@ docs: $(VENV)/test-installed
 	$(BIN)/kwspot compare --runs results/synthetic $(STUDY) --block synthetic
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.build_site
+
+space: $(VENV)/test-installed build/npm/fetched
+	$(BIN)/python -m space.build build/npm/node_modules build/space
+	@echo "build/space is the demo; try it: $(BIN)/python -m http.server --directory build/space 8000"
 
 picture: $(VENV)/test-installed $(VENV)/browser
 	$(BIN)/python -m docs.page_picture
