@@ -41,6 +41,10 @@ def featurize(
     noise: Annotated[
         Path | None, typer.Option(help="With --from-frames: a folder of noise recordings, for the class 'silence'.")
     ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(metavar="TARGETS.npy", help="With --from-frames: a teacher's embedding of every clip."),
+    ] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
@@ -72,7 +76,7 @@ def featurize(
             raise ConfigError("--from-frames: name one experiment, whose front end made the frames")
         from kwspot.features.imported import read_frames
 
-        frames = read_frames(*from_frames, front_ends[0], scale=scale, offset=offset, noise=noise)
+        frames = read_frames(*from_frames, front_ends[0], scale=scale, offset=offset, noise=noise, targets=targets)
         _import(frames, front_ends[0], check, data, quiet)
         return
     n_skipped = 0

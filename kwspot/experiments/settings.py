@@ -136,6 +136,7 @@ class ObjectiveSettings(Settings):
     prototypical: PositiveFloat | None = None
     contrastive: PositiveFloat | None = None
     phonemes: PositiveFloat | None = None  # CTC of each word's pronunciation
+    teacher: PositiveFloat | None = None  # what a larger model makes of the clips, imported with their frames
     clips_per_word: Annotated[int, Field(ge=2)] | None = None  # that stand together in a batch
 
 

@@ -2,6 +2,7 @@
 
     DATA/.kwspot/features-<key>/   key: 16 hex digits of the digest of front end and corpus fingerprint
         frames.npy   float16 (n_rows, max_frames, n_mels); beyond n_frames the value of digital silence
+        targets.npy  float16 (n_rows, n_features), only where a teacher's embeddings were imported with the frames
         index.tsv    row, name, word, speaker, split, n_frames: a line a clip; rows not named are unused
         meta.json    schema, source, corpus_digest, front_end, n_clips by split, skipped, ...
 
@@ -29,7 +30,7 @@ from kwspot.experiments.settings import FrontEnd
 from kwspot.files import PARTIAL, digest_of, locked, write_json, write_text
 
 SCHEMA = 2  # raise it when the format, or any value computed into it, changes
-FRAMES, INDEX, META = "frames.npy", "index.tsv", "meta.json"
+FRAMES, TARGETS, INDEX, META = "frames.npy", "targets.npy", "index.tsv", "meta.json"
 FROM_WAVEFORMS = "waveforms"  # `source` of features computed from recordings
 PLAN = "plan.json"  # there only while the cache is written
 LOCK = ".lock"
@@ -56,6 +57,7 @@ class FeatureCache:
     meta: dict[str, Any]
     frames: np.memmap  # float16 (n_rows, max_frames, n_mels)
     clips: list[CachedClip]
+    targets: np.ndarray | None = None  # float16 (n_rows, n_features), not finite where there is none
 
 
 def silence_value(front_end: FrontEnd) -> float:
@@ -90,11 +92,13 @@ def read_cache(folder: Path) -> FeatureCache:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         frames = np.load(folder / FRAMES, mmap_mode="r")
+        targets = np.load(folder / TARGETS, mmap_mode="r") if (folder / TARGETS).is_file() else None
         clips = _read_index(folder / INDEX)
         fits = (
             meta["schema"] == SCHEMA
             and frames.dtype == np.float16
             and frames.ndim == 3
+            and (targets is None or (targets.ndim == 2 and len(targets) == len(frames)))
             and meta["n_clips"] == _count_splits(clips)
             and all(clip.row < len(frames) for clip in clips)
         )
@@ -102,7 +106,7 @@ def read_cache(folder: Path) -> FeatureCache:
         raise IntegrityError(f"{folder}: damaged ({error}); run 'kwspot featurize' again") from error
     if not fits:
         raise IntegrityError(f"{folder}: its files do not fit together; run 'kwspot featurize' again")
-    return FeatureCache(folder, meta, frames, clips)
+    return FeatureCache(folder, meta, frames, clips, targets)
 
 
 def _read_index(path: Path) -> list[CachedClip]:
@@ -187,6 +191,11 @@ class CacheWriter:
             file.flush()
             os.fsync(file.fileno())
         write_json(self._record(shard), record)
+
+    def write_targets(self, targets: NDArray[Any]) -> None:
+        """Write a teacher's embeddings (n, n_features) of the first rows; the others have none."""
+        rest = np.full((self.n_rows - len(targets), targets.shape[1]), np.nan, np.float16)
+        np.save(self.partial / TARGETS, np.concatenate([targets.astype(np.float16), rest]))
 
     def shard_record(self, shard: int) -> Any:
         """Return the record that `finish_shard` was given."""

@@ -9,7 +9,7 @@ frames of a split are copied there once, 325 MB for 41,473 clips of a second.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import math
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Split:
     lengths: np.ndarray  # (n,) int64
     labels: np.ndarray  # (n,) int64
     clips: list[CachedClip]
+    # (n_rows, n_features) a teacher's embeddings, not finite where it has none
+    targets: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,10 +56,17 @@ class Split:
             features = torch.from_numpy(self.frames[rows, :longest].astype(np.float32))
         return features, torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen])
 
+    def taught(self, chosen: np.ndarray) -> Tensor | None:
+        """Gather the teacher's embeddings of the clips at these positions, (n, n_features) float32."""
+        if self.targets is None:
+            return None
+        return torch.from_numpy(self.targets[self.rows[chosen]].astype(np.float32))
+
     def held_by(self, device: torch.device) -> "Split":
         """Return the split with its frames in the memory of a device, so that a batch never crosses to it."""
         own = torch.from_numpy(np.asarray(self.frames)[self.rows]).to(device)
-        return replace(self, frames=own, rows=np.arange(len(self)))
+        targets = None if self.targets is None else self.targets[self.rows]
+        return replace(self, frames=own, rows=np.arange(len(self)), targets=targets)
 
     def labelled(self, task: Task) -> "Split":
         """Return the split with the classes of another task, which knows all its words."""
@@ -143,6 +152,7 @@ def select(
         lengths=np.array([clip.n_frames for clip in clips], dtype=np.int64),
         labels=labels,
         clips=clips,
+        targets=cache.targets,
     )
 
 

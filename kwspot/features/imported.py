@@ -2,6 +2,8 @@
 
     FRAMES.npy   (n_clips, max_frames, n_mels), integers or floats; scale * value + offset = ln(mel power)
     INDEX.tsv    a heading, then a line a clip: word, name, speaker, split [, n_frames]
+    TARGETS.npy  (n_clips, n_features), wanted only by `train.objective.teacher`: what a larger model makes of each
+                 clip, NaN where it was not asked
 
 The front end that made the frames is declared by an experiment of the registry; `check_frames` compares them with
 features computed here from recordings of the same names. The class `silence` needs rows of its own: they are made of
@@ -44,6 +46,7 @@ class Frames:
     name: str
     digest: str  # of both files, scale, offset and noise
     noise: tuple[Path, ...] = ()  # recordings that `silence` is made of
+    targets: np.ndarray | None = None  # (n_clips, n_features)
 
     def log_mel(self, rows: slice | np.ndarray | int, front_end: FrontEnd) -> np.ndarray:
         """Return ln(mel power + log_offset) of some rows, float32, as log_mel.py would compute it."""
@@ -60,18 +63,17 @@ def read_frames(
     scale: float = 1.0,
     offset: float = 0.0,
     noise: Path | None = None,
+    targets: Path | None = None,
 ) -> Frames:
     """Open frames and index and check that they fit each other and the declared front end.
 
-    `noise` is a folder of recordings; with it, a tenth of every split is added as clips of `silence`.
+    `noise` is a folder of recordings; with it, a tenth of every split is added as clips of `silence`. `targets` are a
+    teacher's embeddings of the clips.
     """
     for path in (frames, index):
         if not path.is_file():
             raise MissingError(f"{path}: no such file; --from-frames needs FRAMES.npy and INDEX.tsv")
-    try:
-        values = np.lib.format.open_memmap(frames, mode="r")
-    except (ValueError, OSError) as error:
-        raise IntegrityError(f"{frames}: not a NumPy array file ({error})") from error
+    values = _open_array(frames)
     declared = (front_end.max_frames, front_end.n_mels)
     if values.ndim != 3 or values.shape[1:] != declared or values.dtype.kind not in "uif":
         raise IntegrityError(
@@ -81,11 +83,22 @@ def read_frames(
     clips = _read_index(index, front_end.max_frames)
     if len(clips) != len(values):
         raise IntegrityError(f"{index}: {len(clips)} clips, but {frames} has frames of {len(values)}")
+    taught = None if targets is None else _open_array(targets)
+    if taught is not None and (taught.ndim != 2 or len(taught) != len(clips) or taught.dtype.kind != "f"):
+        raise IntegrityError(f"{targets}: {taught.dtype} {taught.shape}; must be ({len(clips)}, n_features) numbers")
     recordings = tuple(sorted(noise.glob("*.wav"))) if noise else ()
     if noise and not recordings:
         raise MissingError(f"{noise}: no .wav files; --noise needs a folder of noise recordings")
-    deciding = [sha256_of_file(frames), sha256_of_file(index), scale, offset, *map(sha256_of_file, recordings)]
-    return Frames(values, clips, scale, offset, frames.stem, digest_of(deciding), recordings)
+    more = [*recordings, *([targets] if targets else [])]
+    deciding = [sha256_of_file(frames), sha256_of_file(index), scale, offset, *map(sha256_of_file, more)]
+    return Frames(values, clips, scale, offset, frames.stem, digest_of(deciding), recordings, taught)
+
+
+def _open_array(path: Path) -> np.ndarray:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise IntegrityError(f"{path}: not a NumPy array file ({error})") from error
 
 
 def _read_index(path: Path, max_frames: int) -> list[CachedClip]:
@@ -141,6 +154,8 @@ def _write_cache(frames: Frames, folder: Path, front_end: FrontEnd, report: Call
                     values = np.concatenate([values, _silence_frames(planned, frames.noise, front_end)])
                 writer.finish_shard(shard, values)
             report(shard + 1, writer.n_shards)
+        if frames.targets is not None:
+            writer.write_targets(frames.targets)
         meta = {"source": "frames", "name": frames.name, "corpus_digest": frames.digest, "skipped": []}
         added = [
             CachedClip(n_imported + i, clip.name, clip.word, clip.speaker, clip.split, front_end.max_frames)

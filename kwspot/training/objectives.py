@@ -8,6 +8,8 @@
     contrastive   -log softmax_j(cos(e_i, e_j) / t) of the clips j of the same word: Khosla et al., arXiv:2004.11362
     phonemes      CTC (Graves et al., 2006) of the word's pronunciation, read off the encoder's states: it sees what
                   words are made of
+    teacher       s (1 - cos(e, t)), t what a larger model makes of the clip (Hinton et al., arXiv:1503.02531); a clip
+                  of `unknown` has no word here, so only its teacher counts
 
 The second and third compare clips of a batch, which is therefore drawn so that clips of one word stand together.
 """
@@ -25,21 +27,29 @@ from kwspot.experiments.settings import Experiment, ObjectiveSettings
 from kwspot.models.recurrent import CosineHead, RecurrentModel
 from kwspot.synthesis.negatives import PHONEMES
 from kwspot.synthesis.vocabulary import needed_lexicon
+from kwspot.tasks import UNKNOWN
 
 TEMPERATURE = 0.1  # of the contrastive loss
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The losses that the settings ask for; `said` are the pronunciations of the classes, (n_phonemes,) each."""
+    """The losses that the settings ask for.
+
+    `said` are the pronunciations of the classes, (n_phonemes,) each; `ignored` is the class of clips without a word.
+    """
 
     settings: ObjectiveSettings
     said: Sequence[Tensor] = field(default_factory=tuple)
+    ignored: int = -100  # none
 
     def __call__(
-        self, model: RecurrentModel, features: Tensor, lengths: Tensor, labels: Tensor
+        self, model: RecurrentModel, features: Tensor, lengths: Tensor, labels: Tensor, taught: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the logits (batch, n_classes) for the cross-entropy, and the sum of the other losses."""
+        """Return the logits (batch, n_classes) for the cross-entropy, and the sum of the other losses.
+
+        `taught` (batch, n_features) are the teacher's embeddings, not finite where it has none.
+        """
         states, steps = model.states(features, lengths)
         embeddings = model.embed(states, steps).float()
         logits = model.head(embeddings if self.settings.classify else embeddings.detach()).float()
@@ -53,11 +63,16 @@ class Objective:
         if self.settings.phonemes is not None and model.phonemes is not None:
             scores = model.phonemes(states).float().log_softmax(-1)
             beside = beside + self.settings.phonemes * spelt(scores, steps, [self.said[i] for i in labels.tolist()])
+        if self.settings.teacher is not None and taught is not None:
+            beside = beside + self.settings.teacher * apart(embeddings, taught)
         return logits, beside
 
 
-def make_objective(experiment: Experiment, classes: Sequence[str]) -> Objective | None:
-    """Make an experiment's objective, None if it has none; ConfigError if its model cannot be trained for it."""
+def make_objective(experiment: Experiment, classes: Sequence[str], n_taught: int | None = None) -> Objective | None:
+    """Make an experiment's objective, None if it has none; ConfigError if its model cannot be trained for it.
+
+    `n_taught` is the size of the teacher's embeddings that came with the features.
+    """
     settings, where = experiment.train.objective, f"{experiment.name}: train.objective"
     if settings is None:
         return None
@@ -68,11 +83,18 @@ def make_objective(experiment: Experiment, classes: Sequence[str]) -> Objective 
     compared = settings.prototypical or settings.contrastive
     if compared and settings.clips_per_word is None:
         raise ConfigError(f"{where}.clips_per_word: needed, as clips of one word are compared; 2 or more")
+    if settings.teacher is not None and n_taught != experiment.model.embedding_size:
+        have = "none" if n_taught is None else f"those of {n_taught} numbers"
+        raise ConfigError(
+            f"{where}.teacher: needs a teacher's embeddings of {experiment.model.embedding_size} numbers, the features "
+            f"have {have}; import them with 'kwspot featurize --from-frames … --targets'"
+        )
+    ignored = classes.index(UNKNOWN) if settings.teacher and UNKNOWN in classes else Objective.ignored
     if settings.phonemes is None:
-        return Objective(settings)
+        return Objective(settings, ignored=ignored)
     if experiment.model.n_phonemes != len(PHONEMES):
         raise ConfigError(f"{where}.phonemes: set model.n_phonemes to {len(PHONEMES)}, the phonemes of the dictionary")
-    return Objective(settings, pronunciations(classes))
+    return Objective(settings, pronunciations(classes), ignored)
 
 
 def pronunciations(words: Sequence[str]) -> list[Tensor]:
@@ -119,6 +141,13 @@ def spelt(scores: Tensor, steps: Tensor, said: Sequence[Tensor]) -> Tensor:
     n = torch.tensor([len(phonemes) for phonemes in said])
     losses = F.ctc_loss(scores, torch.cat(list(said)), steps.cpu(), n, reduction="none", zero_infinity=True)
     return _mean(losses / n.to(losses).clamp_min(1), n.to(losses.device) > 0)
+
+
+def apart(embeddings: Tensor, taught: Tensor) -> Tensor:
+    """Return how far embeddings point away from the teacher's: a scalar, 0 where it has none; both (batch, size)."""
+    known = taught.isfinite().all(1)
+    cosines = F.cosine_similarity(embeddings, taught.nan_to_num(), dim=-1)
+    return CosineHead.SCALE * _mean(1 - cosines, known)
 
 
 def _mean(losses: Tensor, counted: Tensor) -> Tensor:

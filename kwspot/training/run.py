@@ -85,7 +85,8 @@ def run_experiment(
 def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGroup) -> Trainer:
     """Build the model of a plan, its weights drawn from the seed, and what trains it on a device."""
     experiment, frames, validation = plan.experiment, plan.train_split, plan.validation_split
-    objective = make_objective(experiment, plan.task.classes)
+    n_taught = None if frames.targets is None else frames.targets.shape[1]
+    objective = make_objective(experiment, plan.task.classes, n_taught)
     if objective and group.size > 1:
         raise ConfigError(f"{experiment.name}: train.objective compares the clips of a batch: train it in one process")
     torch.manual_seed(seed_for(plan.seed, "weights"))

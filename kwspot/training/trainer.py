@@ -129,7 +129,9 @@ class Trainer:
         started, before = time.perf_counter(), now.seconds
         for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
             self._set_rate(n_steps)
-            self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device))
+            first = now.step * batch_size
+            taught = self.train_split.taught(order[first : first + batch_size].numpy())
+            self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device), taught)
             now.seconds = before + time.perf_counter() - started
             report(now, n_steps)
             if self.group.sums(should_stop()) != [0]:  # all stop after the same step
@@ -147,7 +149,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _step(self, features: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor) -> None:
+    def _step(
+        self, features: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None
+    ) -> None:
         self.optimizer.zero_grad()
         targets = labels
         if self.vary is not None:
@@ -161,11 +165,15 @@ class Trainer:
             if self.objective is None:
                 logits, beside = self.joined(features, lengths).float(), None
             else:
-                logits, beside = self.objective(cast(RecurrentModel, self.model), features, lengths, labels)
+                taught = None if taught is None else taught.to(self.device)
+                logits, beside = self.objective(cast(RecurrentModel, self.model), features, lengths, labels, taught)
             with torch.no_grad():  # of the clips as the student gets them (Beyer et al., arXiv:2106.05237)
                 said = [teacher(features, lengths).float() for teacher in self.teachers]
         smoothing = self.settings.label_smoothing or 0.0
-        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
+        ignored = Objective.ignored if self.objective is None else self.objective.ignored
+        loss = F.cross_entropy(
+            logits, targets, weight=self.class_weights, ignore_index=ignored, label_smoothing=smoothing
+        )
         if self.settings.distill is not None:
             loss = distilled(logits, said, loss, self.settings.distill)
         if beside is not None:

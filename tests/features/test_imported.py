@@ -7,6 +7,7 @@ import soundfile
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.cache import open_cache
+from kwspot.features.dataset import resolve_task, select
 from kwspot.features.imported import check_frames, import_frames, read_frames
 from kwspot.features.log_mel import log_mel_frames
 
@@ -56,6 +57,30 @@ def test_imported_frames_are_those_of_the_recordings(foreign):
         expected = log_mel_frames([waveform], FRONT_END)[0]
         np.testing.assert_allclose(cache.frames[clip.row], expected, atol=2 * SCALE)
     assert open_cache(foreign / "data", FRONT_END).folder == cache.folder
+
+
+def test_teacher_is_imported_with_the_frames(foreign):
+    taught = np.arange(18, dtype=np.float32).reshape(6, 3)
+    taught[2] = np.nan
+    np.save(foreign / "targets.npy", taught)
+    soundfile.write(foreign / "noise.wav", np.random.default_rng(0).normal(size=16000) * 0.1, 16000)
+    plain = import_frames(read(foreign), foreign / "data", FRONT_END)
+    cache = import_frames(read(foreign, targets=foreign / "targets.npy", noise=foreign), foreign / "data", FRONT_END)
+    assert plain.targets is None
+    assert cache.folder != plain.folder
+    assert len(cache.targets) == len(cache.frames) > 6
+    np.testing.assert_array_equal(cache.targets[:6], taught.astype(np.float16))
+    assert np.isnan(cache.targets[6:]).all()  # of `silence` the teacher made nothing
+    split = select(cache, resolve_task(["up", "down"], cache), "train")
+    chosen = np.array([1, 2])
+    np.testing.assert_array_equal(split.taught(chosen).numpy(), cache.targets[split.rows[chosen]].astype(np.float32))
+
+
+@pytest.mark.parametrize("values", [np.zeros((5, 3)), np.zeros(6), np.zeros((6, 3), np.int64)])
+def test_teacher_of_other_clips_is_refused(foreign, values):
+    np.save(foreign / "targets.npy", values)
+    with pytest.raises(IntegrityError, match=r"targets.npy: .*; must be \(6, n_features\) numbers"):
+        read(foreign, targets=foreign / "targets.npy")
 
 
 def test_same_frames_are_imported_once_and_other_scales_apart(foreign):

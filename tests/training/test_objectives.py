@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from kwspot.errors import ConfigError
 from kwspot.models.recurrent import CosineHead
 from kwspot.training import objectives
-from kwspot.training.objectives import contrastive, grouped_order, make_objective, prototypical, spelt, with_margin
+from kwspot.training.objectives import (
+    apart,
+    contrastive,
+    grouped_order,
+    make_objective,
+    prototypical,
+    spelt,
+    with_margin,
+)
 from tests.toy import toy_experiment
 
 ENCODER = ["model.cell=lstm", "model.embedding_size=8", "model.n_phonemes=38"]
@@ -87,11 +95,30 @@ def test_order_takes_every_clip_once_and_keeps_words_together():
         (["train.objective={contrastive: 1.0}"], "clips_per_word"),
         (["train.objective={phonemes: 0.3}", "model.n_phonemes=12"], "n_phonemes"),
         (["train.objective={margin: 0.2}", "augment={mixup: 0.2}"], "mixup"),
+        (["train.objective={teacher: 1.0}"], "embeddings of 8 numbers, the features have none; import them"),
     ],
 )
 def test_objective_that_cannot_be_is_refused(overrides, complaint):
     with pytest.raises(ConfigError, match=complaint):
         make_objective(toy_experiment("lstm", *ENCODER, *overrides), ["yes", "no"])
+
+
+def test_teacher_pulls_by_the_angle_where_it_has_an_embedding():
+    taught = torch.tensor([[1.0, 0.0], [0.0, 2.0], [torch.nan, torch.nan]])
+    ours = torch.tensor([[3.0, 0.0], [5.0, 0.0], [1.0, 1.0]], requires_grad=True)
+    loss = apart(ours, taught)
+    assert loss.item() == pytest.approx(CosineHead.SCALE * (0 + 1) / 2, abs=1e-4)
+    loss.backward()
+    assert ours.grad[2].tolist() == [0, 0]
+    assert torch.isfinite(ours.grad).all()
+
+
+def test_teacher_alone_counts_for_clips_of_unknown():
+    experiment = toy_experiment("lstm", *ENCODER, "train.objective={teacher: 1.0}")
+    objective = make_objective(experiment, ["no", "unknown", "yes"], 8)
+    assert objective.ignored == 1
+    without = toy_experiment("lstm", *ENCODER, "train.objective={margin: 0.2}")
+    assert make_objective(without, ["no", "unknown", "yes"]).ignored == -100
 
 
 def test_pronunciations_join_the_words_of_a_phrase():
