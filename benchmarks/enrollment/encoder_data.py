@@ -1,12 +1,12 @@
 """Clips of words -> FRAMES.npy, INDEX.tsv and TARGETS.npy, what `encoder` is trained on with a teacher.
 
     python benchmarks/enrollment/encoder_data.py OUT --frames FRAMES.npy INDEX.tsv --corpus FOLDER[:N] …
-        --sentences FOLDER TABLE.tsv --whisper MODEL --without yes --without no …
+        --whisper MODEL --without yes --without no …
     kwspot featurize encoder --from-frames OUT/frames.npy OUT/index.tsv --targets OUT/targets.npy --noise … --data OUT
 
-A CORPUS has the official layout; if N is given, so many clips of each word are taken. Sentences are recordings with a
-table of path, speaker and text; windows of a second anywhere in them get the word `unknown`. FRAMES are clips that
-somebody else made frames of, without sound (1e-6 in the logarithm; `ln(mel power)` = 0.1 * value - 14.64).
+A CORPUS has the official layout (Speech Commands, `kwspot vocabulary`, `kwspot cut`); if N is given, so many clips of
+each word are taken. FRAMES are clips that somebody else made frames of, without sound; ln(mel power) = 0.1 * value -
+14.64.
 
 The teacher is the encoder of Whisper base (Radford et al., arXiv:2212.04356; MIT), run by faster-whisper, which is to
 be installed beside. Its states (50 a second, 512 numbers) are not alike for one word by many people; so attention over
@@ -18,25 +18,21 @@ import argparse
 from collections.abc import Iterator, Sequence
 import csv
 from dataclasses import dataclass
-from hashlib import sha1
 from pathlib import Path
 import random
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import soundfile
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
 from kwspot.audio.reading import read_clip, read_waveform, resample
-from kwspot.corpus.layout import TEST, TRAIN, read_corpus, which_split
+from kwspot.corpus.layout import TEST, TRAIN, read_corpus
 from kwspot.experiments.registry import load_experiment
 from kwspot.features.log_mel import log_mel_frames
 from kwspot.models.recurrent import CosineHead
-from kwspot.seeding import rng_for
 from kwspot.synthesis.vocabulary import needed_lexicon
 from kwspot.tasks import SILENCE, UNKNOWN
 
@@ -45,8 +41,6 @@ N_STATES, STATE_SIZE = 50, 512  # of Whisper base, a second
 WINDOW_S, SLOT_S, LEAD_S = 30.0, 1.4, 0.2  # Whisper's window holds 21 clips with silence between them
 N_FEATURES, N_HEADS = 192, 4
 EPOCHS, BATCH, LEARNING_RATE, LEAST = 10, 128, 2e-3, 3  # of the linear layer; clips that a word needs
-SILENT = 3e-3  # rms of a window
-PER_SECOND = 1.5  # windows of sentences
 
 Floats = NDArray[np.float32]
 
@@ -80,30 +74,6 @@ def of_corpus(folder: Path, n_each: int | None, without: set[str]) -> Source:
     speakers = [f"{folder.name}-{clip.speaker}" for clip in chosen]
     words, splits = [clip.word for clip in chosen], [clip.split for clip in chosen]
     return Source(folder.name, [folder / clip.name for clip in chosen], words, speakers, splits)
-
-
-def of_sentences(folder: Path, table: Path, without: set[str], out: Path) -> Source:
-    """Cut windows of a second out of sentences by training speakers, none from a sentence with a word of `without`."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths, speakers = [], []
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    for row in rows:
-        speaker = sha1((row["speaker"] or row["path"]).encode()).hexdigest()[:8]
-        said = set(re.findall(r"[a-z']+", row["text"].lower()))
-        if not said or said & without or which_split(speaker) != TRAIN:
-            continue
-        decoded = read_waveform(folder / row["path"])
-        sound = resample(decoded.waveform, decoded.sample_rate, RATE)
-        rng = rng_for(1, "windows", row["path"])
-        for _ in range(round(PER_SECOND * (len(sound) / RATE - 1))):
-            start = int(rng.integers(0, len(sound) - RATE + 1))
-            window = sound[start : start + RATE] * 10 ** (rng.uniform(-10, 6) / 20)
-            if np.sqrt(np.mean(window**2)) > SILENT:
-                paths.append(out / f"{speaker}_nohash_{len(paths)}.wav")
-                soundfile.write(paths[-1], np.clip(window, -1, 1), RATE, "PCM_16")
-                speakers.append(f"{out.name}-{speaker}")
-    return Source(out.name, paths, [UNKNOWN] * len(paths), speakers, [TRAIN] * len(paths))
 
 
 def whisper_states(source: Source, model: Path, out: Path) -> NDArray[np.float16]:
@@ -161,12 +131,12 @@ class Projection(nn.Module):
 
 
 def fit_projection(states: list[NDArray[np.float16]], words: list[str]) -> Projection:
-    """Learn to classify the words from a teacher's states; clips of `unknown` teach nothing."""
+    """Learn to classify the words from a teacher's states."""
     torch.manual_seed(1)
     classes, labels = np.unique(words, return_inverse=True)
     counts = np.bincount(labels)
     rows = [(i, j) for i, part in enumerate(states) for j in range(len(part))]
-    used = np.flatnonzero((counts[labels] >= LEAST) & (classes[labels] != UNKNOWN))
+    used = np.flatnonzero(counts[labels] >= LEAST)
     some = torch.from_numpy(np.concatenate([part[:: max(1, len(part) // 300)] for part in states])).float()
     model = Projection(some.mean((0, 1)), some.std((0, 1)), len(classes))
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.02)
@@ -202,7 +172,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=Path, nargs=2)
     parser.add_argument("--corpus", action="append", default=[])
-    parser.add_argument("--sentences", type=Path, nargs=2)
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--without", action="append", default=[])
     options = parser.parse_args()
@@ -213,11 +182,9 @@ def main() -> None:
     for name in options.corpus:
         folder, _, n_each = name.partition(":")
         sources.append(of_corpus(Path(folder), int(n_each) if n_each else None, without))
-    if options.sentences:
-        sources.append(of_sentences(*options.sentences, without, out / "windows" / UNKNOWN))
-    front_end = load_experiment("encoder").front_end
     states = [whisper_states(source, options.whisper, out) for source in sources]
     model = fit_projection(states, [word for source in sources for word in source.words])
+    front_end = load_experiment("encoder").front_end
     rows: list[tuple[str, str, str, str, int]] = []
     frames: list[NDArray[Any]] = []
     targets: list[NDArray[np.float16]] = []

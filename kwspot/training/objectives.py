@@ -8,8 +8,8 @@
     contrastive   -log softmax_j(cos(e_i, e_j) / t) of the clips j of the same word: Khosla et al., arXiv:2004.11362
     phonemes      CTC (Graves et al., 2006) of the word's pronunciation, read off the encoder's states: it sees what
                   words are made of
-    teacher       s (1 - cos(e, t)), t what a larger model makes of the clip (Hinton et al., arXiv:1503.02531); a clip
-                  of `unknown` has no word here, so only its teacher counts
+    teacher       cross-entropy between softmax_j(cos(t_i, t_j) / T) and softmax_j(cos(e_i, t_j) / T), t what a larger
+                  model makes of the clips of a batch: SEED (Fang et al., arXiv:2101.04731), with the batch as queue
 
 The second and third compare clips of a batch, which is therefore drawn so that clips of one word stand together.
 """
@@ -27,21 +27,16 @@ from kwspot.experiments.settings import Experiment, ObjectiveSettings
 from kwspot.models.recurrent import CosineHead, RecurrentModel
 from kwspot.synthesis.negatives import PHONEMES
 from kwspot.synthesis.vocabulary import needed_lexicon
-from kwspot.tasks import UNKNOWN
 
-TEMPERATURE = 0.1  # of the contrastive loss
+TEMPERATURE = 0.1  # of the contrastive loss and of the teacher's
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The losses that the settings ask for.
-
-    `said` are the pronunciations of the classes, (n_phonemes,) each; `ignored` is the class of clips without a word.
-    """
+    """The losses that the settings ask for; `said` are the pronunciations of the classes, (n_phonemes,) each."""
 
     settings: ObjectiveSettings
     said: Sequence[Tensor] = field(default_factory=tuple)
-    ignored: int = -100  # none
 
     def __call__(
         self, model: RecurrentModel, features: Tensor, lengths: Tensor, labels: Tensor, taught: Tensor | None = None
@@ -64,7 +59,7 @@ class Objective:
             scores = model.phonemes(states).float().log_softmax(-1)
             beside = beside + self.settings.phonemes * spelt(scores, steps, [self.said[i] for i in labels.tolist()])
         if self.settings.teacher is not None and taught is not None:
-            beside = beside + self.settings.teacher * apart(embeddings, taught)
+            beside = beside + self.settings.teacher * resembling(embeddings, taught)
         return logits, beside
 
 
@@ -89,12 +84,11 @@ def make_objective(experiment: Experiment, classes: Sequence[str], n_taught: int
             f"{where}.teacher: needs a teacher's embeddings of {experiment.model.embedding_size} numbers, the features "
             f"have {have}; import them with 'kwspot featurize --from-frames … --targets'"
         )
-    ignored = classes.index(UNKNOWN) if settings.teacher and UNKNOWN in classes else Objective.ignored
     if settings.phonemes is None:
-        return Objective(settings, ignored=ignored)
+        return Objective(settings)
     if experiment.model.n_phonemes != len(PHONEMES):
         raise ConfigError(f"{where}.phonemes: set model.n_phonemes to {len(PHONEMES)}, the phonemes of the dictionary")
-    return Objective(settings, pronunciations(classes), ignored)
+    return Objective(settings, pronunciations(classes))
 
 
 def pronunciations(words: Sequence[str]) -> list[Tensor]:
@@ -143,11 +137,16 @@ def spelt(scores: Tensor, steps: Tensor, said: Sequence[Tensor]) -> Tensor:
     return _mean(losses / n.to(losses).clamp_min(1), n.to(losses.device) > 0)
 
 
-def apart(embeddings: Tensor, taught: Tensor) -> Tensor:
-    """Return how far embeddings point away from the teacher's: a scalar, 0 where it has none; both (batch, size)."""
+def resembling(embeddings: Tensor, taught: Tensor) -> Tensor:
+    """Return how unlike the teacher's our view of its embeddings is: a scalar, 0 where it has none; both (batch, size).
+
+    To resemble its picture of the batch is easier than to point where its embeddings do, which made ours worse.
+    """
     known = taught.isfinite().all(1)
-    cosines = F.cosine_similarity(embeddings, taught.nan_to_num(), dim=-1)
-    return CosineHead.SCALE * _mean(1 - cosines, known)
+    e, t = F.normalize(embeddings[known], dim=-1), F.normalize(taught[known], dim=-1)
+    wanted = (t @ t.t() / TEMPERATURE).softmax(1)
+    losses = -(wanted * (e @ t.t() / TEMPERATURE).log_softmax(1)).sum(1)
+    return losses.sum() / known.sum().clamp_min(1)
 
 
 def _mean(losses: Tensor, counted: Tensor) -> Tensor:

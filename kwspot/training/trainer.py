@@ -170,10 +170,7 @@ class Trainer:
             with torch.no_grad():  # of the clips as the student gets them (Beyer et al., arXiv:2106.05237)
                 said = [teacher(features, lengths).float() for teacher in self.teachers]
         smoothing = self.settings.label_smoothing or 0.0
-        ignored = Objective.ignored if self.objective is None else self.objective.ignored
-        loss = F.cross_entropy(
-            logits, targets, weight=self.class_weights, ignore_index=ignored, label_smoothing=smoothing
-        )
+        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         if self.settings.distill is not None:
             loss = distilled(logits, said, loss, self.settings.distill)
         if beside is not None:

@@ -11,11 +11,11 @@ from kwspot.errors import ConfigError
 from kwspot.models.recurrent import CosineHead
 from kwspot.training import objectives
 from kwspot.training.objectives import (
-    apart,
     contrastive,
     grouped_order,
     make_objective,
     prototypical,
+    resembling,
     spelt,
     with_margin,
 )
@@ -103,22 +103,17 @@ def test_objective_that_cannot_be_is_refused(overrides, complaint):
         make_objective(toy_experiment("lstm", *ENCODER, *overrides), ["yes", "no"])
 
 
-def test_teacher_pulls_by_the_angle_where_it_has_an_embedding():
-    taught = torch.tensor([[1.0, 0.0], [0.0, 2.0], [torch.nan, torch.nan]])
-    ours = torch.tensor([[3.0, 0.0], [5.0, 0.0], [1.0, 1.0]], requires_grad=True)
-    loss = apart(ours, taught)
-    assert loss.item() == pytest.approx(CosineHead.SCALE * (0 + 1) / 2, abs=1e-4)
+def test_teacher_is_resembled_where_it_has_embeddings():
+    taught = torch.eye(4)[[0, 0, 1, 2]]
+    taught = torch.cat([taught, torch.full((1, 4), torch.nan)])
+    alike = torch.cat([7 * taught[:4], torch.ones(1, 4)]).requires_grad_()
+    otherwise = torch.cat([taught[[2, 3, 0, 1]], torch.ones(1, 4)])
+    loss = resembling(alike, taught)
+    assert loss < resembling(otherwise, taught)
     loss.backward()
-    assert ours.grad[2].tolist() == [0, 0]
-    assert torch.isfinite(ours.grad).all()
-
-
-def test_teacher_alone_counts_for_clips_of_unknown():
-    experiment = toy_experiment("lstm", *ENCODER, "train.objective={teacher: 1.0}")
-    objective = make_objective(experiment, ["no", "unknown", "yes"], 8)
-    assert objective.ignored == 1
-    without = toy_experiment("lstm", *ENCODER, "train.objective={margin: 0.2}")
-    assert make_objective(without, ["no", "unknown", "yes"]).ignored == -100
+    assert alike.grad[4].tolist() == [0] * 4
+    assert torch.isfinite(alike.grad).all()
+    assert resembling(torch.ones(2, 4), torch.full((2, 4), torch.nan)) == 0
 
 
 def test_pronunciations_join_the_words_of_a_phrase():
