@@ -29,8 +29,7 @@ def take(path: Path = PICTURE) -> None:
         ):
             page = browser.new_page(viewport=SIZE, permissions=["microphone"])
             page.goto(address)
-            page.get_by_role("tab", name="Live").click()
-            page.get_by_role("button", name="Start").click()
+            page.locator("#start:enabled").click()
             page.wait_for_timeout(1000 * SPOKEN_S)
             page.screenshot(path=partial, type="png")
 

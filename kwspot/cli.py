@@ -27,6 +27,7 @@ from kwspot.commands.listen import listen
 from kwspot.commands.models import models
 from kwspot.commands.predict import predict
 from kwspot.commands.record import record
+from kwspot.commands.report import report
 from kwspot.commands.runs import runs
 from kwspot.commands.spot import spot
 from kwspot.commands.sweep import sweep
@@ -118,7 +119,7 @@ def root(
 GROUPS = {
     "Use": (predict, spot, listen, ui, record, enroll),
     "Train": (download, synthesize, vocabulary, cut, featurize, train, sweep, export),
-    "Study": (eval_, compare, experiments, tensorboard),
+    "Study": (eval_, compare, report, experiments, tensorboard),
     "Manage": (models, doctor),
 }
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)
@@ -127,7 +128,7 @@ NEEDS = dict.fromkeys(("featurize", "train", "eval", "export"), EXTRAS["train"].
 NEEDS |= {
     "sweep": ("optuna", *NEEDS["train"]),
     "tensorboard": ("tensorboard",),
-    "ui": ("gradio",),
+    "ui": ("starlette", "uvicorn"),
     "record": ("sounddevice",),
 }
 for group, commands in GROUPS.items():

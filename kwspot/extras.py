@@ -22,7 +22,7 @@ class Extra:
 EXTRAS = {
     "train": Extra(("torch", "torchaudio", "tensorboard", "spox"), "featurize, train, eval, export and tensorboard"),
     "sweep": Extra(("optuna",), "sweep"),  # pip installs [train] with it
-    "ui": Extra(("gradio",), "ui"),
+    "ui": Extra(("starlette", "uvicorn"), "ui"),
     "mic": Extra(("sounddevice",), "listen with a microphone, record"),
 }
 

@@ -23,7 +23,7 @@ def build(node_modules: Path, out: Path) -> None:
     """Write the folder anew."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(HERE / "static", out)
-    web = HERE.parent / "kwspot" / "web"
+    web = HERE.parent / "kwspot" / "web" / "static"
     for name in SHARED:
         shutil.copy(web / name, out / name)
     (out / "ort").mkdir()

@@ -1,6 +1,7 @@
 """The page as a user has it: `kwspot ui` in a process of its own, and chromium with a microphone that plays a file."""
 
 from contextlib import contextmanager
+from pathlib import Path
 import shutil
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import sys
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 120_000  # of a busy machine
+NODE_MODULES = Path(__file__).parents[1] / "build" / "npm" / "node_modules"  # `make space` fetches them
+AXE = NODE_MODULES / "axe-core" / "axe.min.js"
 
 
 def free_port():
@@ -40,12 +43,13 @@ def chromium(playwright, microphone):
         yield browser
 
 
-def visit(browser, address):
-    """Open the page at desktop size; `page.requested` are the addresses that the browser asks for."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, permissions=["microphone"])
+def visit(browser, address, **look):
+    """Open a page, at desktop size if not told: `requested` are the addresses it asks for, `failed` errors."""
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | look), permissions=["microphone"])
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
-    page.requested = []
+    page.requested, page.failed = [], []
     page.on("request", lambda request: page.requested.append(request.url))
+    page.on("pageerror", lambda error: page.failed.append(str(error)))
     page.goto(address)
     return page

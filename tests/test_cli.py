@@ -22,7 +22,7 @@ from kwspot.cli import GROUPS, NEEDS, app
 from kwspot.extras import extra_of
 from tests.toy import SETTINGS, make_cache
 
-HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "gradio")
+HEAVY = ("torch", "torchaudio", "numpy", "matplotlib", "soundfile", "tensorboard", "onnxruntime", "onnx", "starlette")
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 

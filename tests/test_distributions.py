@@ -126,7 +126,7 @@ def test_it_lists_models_and_experiments_and_the_doctor_finds_no_fault(light):
         (["train", "lstm"], "torch", "train"),
         (["featurize"], "torch", "train"),
         (["sweep", "lstm", "--over", "train.epochs=1,2"], "optuna", "sweep"),
-        (["ui"], "gradio", "ui"),
+        (["ui"], "starlette", "ui"),
     ],
 )
 def test_what_it_lacks_is_one_line(light, arguments, library, extra):

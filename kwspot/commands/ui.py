@@ -16,10 +16,11 @@ def ui(
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
 ) -> None:
-    """Open a page in the browser: record a word, spot words live, compare runs.
+    """Open a page in the browser: spot live, predict, enroll own words, compare runs.
 
     The page is served on this machine only unless --host is given, and loads
-    nothing from other servers. Live sound is not stored. Browsers allow the
+    nothing from other servers. Live sound is not stored; own words are enrolled
+    below --runs, and only on this machine. Browsers allow the
     microphone on localhost or https only. Stop with Ctrl-C.
 
     Examples:
@@ -30,7 +31,8 @@ def ui(
 
       kwspot ui --host 0.0.0.0 --port 8000 --no-open
     """
-    from kwspot.web.page import build_page, serve
+    from kwspot.web.page import build_page
+    from kwspot.web.serving import serve
 
-    page = build_page(runs, data, model)
+    page = build_page(runs, data, model, host)
     serve(page, host, port, opened=opened, started=lambda address: console.note(f"kwspot ui: {address}"))

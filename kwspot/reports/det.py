@@ -16,7 +16,7 @@ from kwspot.reports.style import COLOURS, drawing
 
 WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
 SPLIT = "test"
-LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
+MOST_RATE = 200  # false alarms an hour that the figure shows
 RATES, FRRS = (0.1, 1, 10, 100), (1, 2, 5, 10, 20, 50, 100)  # that stand at the axes, an hour and per cent
 
 Record = Mapping[str, Any]
@@ -118,6 +118,20 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
     return [path]
 
 
+def best_points(curve: Sequence[Sequence[float]], least_rate: float) -> tuple[list[float], list[float]]:
+    """Return rates of false alarms and, at each, the lowest FRR of any threshold with no more; both monotone.
+
+    `curve` holds (threshold, false alarms an hour, FRR, …). A rate below that of one alarm in all the sound is not
+    known any better: it counts as that rate.
+    """
+    lowest: dict[float, float] = {}
+    for _, rate, frr, *_ in sorted(curve, key=lambda point: point[1]):
+        at = rate if rate > 1.5 * least_rate else least_rate  # two alarms, or one
+        lowest[at] = min(frr, *lowest.values()) if lowest else frr
+    shown = {rate: frr for rate, frr in lowest.items() if rate < MOST_RATE}
+    return list(shown), list(shown.values())
+
+
 def plot_det(records: Mapping[str, Record], path: Path) -> None:
     """Draw FRR against false alarms per hour, a line for each model file."""
     from matplotlib.ticker import NullFormatter
@@ -127,12 +141,11 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
         for name, record in records.items():
             for way in WAYS:
                 if way in record:
-                    points = [p for p in record[way]["curve"] if p[1] < 200]
-                    colour, label = next(colours), f"{name}, {WAYS[way]}"
-                    rates = [max(p[1], LEAST_RATE) for p in points]
-                    axes.plot(rates, [100 * p[2] for p in points], color=colour, label=label)
+                    colour, label, one = next(colours), f"{name}, {WAYS[way]}", 1 / record["hours"]
+                    rates, shares = best_points(record[way]["curve"], one)
+                    axes.plot(rates, [100 * share for share in shares], color=colour, label=label)
                     _, rate, frr, _ = record[way]["at_threshold"]
-                    axes.plot(max(rate, LEAST_RATE), 100 * frr, "o", color=colour)
+                    axes.plot(max(rate, one), 100 * frr, "o", color=colour)
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
         axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from kwspot.evaluation.comparison import Row
 from kwspot.experiments.runs import TRACE, Run, read_lines
-from kwspot.reports.style import COLOURS, STYLES, drawing
+from kwspot.reports.style import COLOURS, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVES = ("accuracy_train", "accuracy_validation", "loss_train", "loss_validation")
+MOST_LINES = 6  # in a panel: more cannot be followed
 ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)  # per cent, where marks may stand
 
 
@@ -72,36 +73,43 @@ def plot_run(run: Run, curve: str, path: Path) -> None:
 def plot_overlay(rows: Sequence[Row], curve: str, path: Path) -> None:
     """Draw a curve of every row: the mean over seeds and, as a band, the lowest and highest seed.
 
-    Seeds stop at different epochs, and a mean that loses a seed would jump: it ends with the first seed that
-    stops, and thin lines carry the others on.
+    More than MOST_LINES rows are shared out among panels of the same axes. Seeds stop at different epochs, and a mean
+    that loses a seed would jump: it ends with the first seed that stops, and thin lines carry the others on.
     """
+    n_panels = -(-len(rows) // MOST_LINES)
+    size = -(-len(rows) // n_panels)
+    shares = [rows[i : i + size] for i in range(0, len(rows), size)]
     width = 6.5 + 0.075 * max(len(row.label) for row in rows)  # room for the legend
-    with drawing(path, width, 4.4, fitted=True) as (_, axes):
-        several = any(len(row.runs) > 1 for row in rows)
-        for i, row in enumerate(rows):
-            look: dict[str, Any] = {
-                "color": COLOURS[i % len(COLOURS)],
-                "linestyle": STYLES[i // len(COLOURS) % len(STYLES)],
-            }
-            curves = [points for run in row.runs if (points := _points(run, curve))[0]]
-            if not curves:
-                continue
-            shared = min(len(epochs) for epochs, _ in curves)
-            epochs = curves[0][0][:shared]
-            seeds = list(zip(*(values[:shared] for _, values in curves), strict=True))
-            label = f"{row.label} ({len(curves)})" if several else row.label
-            means = [statistics.fmean(at) for at in seeds]
-            axes.plot(epochs, means, label=label, linewidth=1.8, marker="o" if shared < 2 else "", **look)
-            if len(curves) > 1:
-                low, high = [min(at) for at in seeds], [max(at) for at in seeds]
-                axes.fill_between(epochs, low, high, color=look["color"], alpha=0.18, linewidth=0)
-            for own_epochs, values in curves:
-                axes.plot(own_epochs[shared - 1 :], values[shared - 1 :], linewidth=0.7, alpha=0.7, **look)
+    several = any(len(row.runs) > 1 for row in rows)
+    with drawing(path, width, 1.2 + 3.2 * n_panels, fitted=True) as (figure, whole):
+        whole.remove()
+        panels = figure.subplots(n_panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, share in zip(panels, shares, strict=True):
+            for i, row in enumerate(share):
+                _draw_row(axes, row, curve, several, {"color": COLOURS[i % len(COLOURS)]})
+            title = "experiment (seeds)" if several else "experiment"
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, alignment="left")
+            _axes_of(axes, curve)
+            axes.label_outer()
         seeds_told = "mean of the seeds, band from lowest to highest" if several else "one seed each"
-        axes.set_title(f"{_title(curve)}: {seeds_told}")
-        title = "experiment (seeds)" if several else "experiment"
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, alignment="left")
-        _axes_of(axes, curve)
+        panels[0].set_title(f"{_title(curve)}: {seeds_told}")
+
+
+def _draw_row(axes: "Axes", row: Row, curve: str, several: bool, look: dict[str, Any]) -> None:
+    curves = [points for run in row.runs if (points := _points(run, curve))[0]]
+    if not curves:
+        return
+    shared = min(len(epochs) for epochs, _ in curves)
+    epochs = curves[0][0][:shared]
+    seeds = list(zip(*(values[:shared] for _, values in curves), strict=True))
+    label = f"{row.label} ({len(curves)})" if several else row.label
+    means = [statistics.fmean(at) for at in seeds]
+    axes.plot(epochs, means, label=label, linewidth=1.8, marker="o" if shared < 2 else "", **look)
+    if len(curves) > 1:
+        low, high = [min(at) for at in seeds], [max(at) for at in seeds]
+        axes.fill_between(epochs, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    for own_epochs, values in curves:
+        axes.plot(own_epochs[shared - 1 :], values[shared - 1 :], linewidth=0.7, alpha=0.7, **look)
 
 
 def pareto_front(rows: Sequence[Row]) -> list[Row]:

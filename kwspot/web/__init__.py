@@ -1,4 +1,4 @@
-"""The page of `kwspot ui`: predict, live spotting, comparison, in a browser. Needs the extra [ui].
+"""The page of `kwspot ui`: live spotting, predict, own words, comparison, in a browser. Needs the extra [ui].
 
-Imports inference and reports.
+Imports inference, enrollment and reports.
 """

@@ -1,152 +1,189 @@
-"""What the page answers: predictions with their picture, thresholds with their cost, comparisons of runs.
+"""What the page answers, as values for JSON: models, predictions with their picture, comparisons, own words.
 
-    file -> loudest second -> Spotter -> word, posteriors, picture of waveform and log-mel frames (HTML)
-
-Errors become messages on the page.
+bytes of a sound -> loudest second -> Spotter -> word, posteriors, picture of waveform and log-mel frames (SVG)
 """
 
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
+import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-import gradio
+import soundfile
 
-from kwspot.audio.reading import LONGEST_S, AudioError, Decoded, read_waveform
+from kwspot.audio.reading import LONGEST_S, Decoded, read_waveform
 from kwspot.corpus.layout import random_test_clip
-from kwspot.errors import KwspotError, MissingError
-from kwspot.evaluation.comparison import choose_runs, sort_rows, table_rows
-from kwspot.experiments.runs import list_runs
-from kwspot.inference.detector import DetectionSettings
-from kwspot.inference.model_zoo import bundled_models, find_model, run_models
+from kwspot.enrollment.clips import takes_of
+from kwspot.enrollment.encoder import Encoder
+from kwspot.enrollment.endpoints import endpoints, is_silent
+from kwspot.enrollment.enroll import enroll_takes
+from kwspot.enrollment.recording import refused
+from kwspot.errors import ConfigError, KwspotError, MissingError
+from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows, table_rows
+from kwspot.inference.detector import keywords_of
+from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter
 from kwspot.inference.streaming import SlidingWindow, StreamingModel
-from kwspot.reports import results_table
 from kwspot.reports.plots import plot_overlay
+from kwspot.reports.results_table import parts
 from kwspot.reports.sound import plot_prediction
 from kwspot.web.live import expectation
 
 DRAWING = Lock()  # matplotlib's style is one for all threads
+CURVES = {"accuracy_validation": "Learning curves: accuracy", "loss_validation": "Learning curves: loss"}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of a page with these runs, this corpus, and a model chosen at first."""
+    """The answers of a page with these runs, this corpus, and a model chosen at first.
+
+    Words are enrolled only for who sits at this machine: `enrolling`.
+    """
 
     runs_dir: Path
     data: Path
     chosen: str
+    enrolling: bool
 
     def names(self) -> list[str]:
         """List the models to choose from."""
         known = [found.name for found in [*bundled_models(), *run_models(self.runs_dir)]]
         return known if self.chosen in known else [self.chosen, *known]
 
-    def experiments(self) -> list[str]:
-        """List the experiments with finished runs."""
-        return sorted({run.experiment for run in list_runs(self.runs_dir) if run.metrics})
+    def models(self) -> dict[str, Any]:
+        """Describe the models that can be opened, and what the page offers beside."""
+        described = []
+        for name in self.names():
+            try:
+                described.append({"name": name, **_described(self.spotter(name))})
+            except KwspotError:  # `kwspot models` names it
+                continue
+        return {
+            "models": described, "chosen": self.chosen, "corpus": self.data.is_dir(), "enrolling": self.enrolling
+        }  # fmt: skip
 
-    def predict(self, path: str | None, name: str) -> tuple[Any, ...]:
-        """Predict a recording: posteriors by word, a line of HTML, a picture; without one, name the words."""
-        with shown_errors():
-            if path is None:
-                words = ", ".join(self.spotter(name).labels)
-                return None, f"<p>Record or upload one of: {escape(words)}</p>", ""
-            return prediction_of(read_waveform(Path(path), longest_s=LONGEST_S), Path(path).name, self.spotter(name))
+    def predict(self, content: bytes, name: str, title: str) -> dict[str, Any]:
+        """Predict the bytes of a sound; AudioError if they are none."""
+        spotter = self.spotter(name)
+        return prediction_of(read_waveform(io.BytesIO(content), longest_s=LONGEST_S), title, spotter)
 
-    def random_clip(self, name: str) -> tuple[Any, ...]:
-        """Draw a test clip of the corpus and predict it: its samples, then the same as `predict`."""
-        with shown_errors():
-            path, word = random_test_clip(self.data, self.spotter(name).labels)
-            clip = read_waveform(path)  # the page plays samples: it has no access to the folder
-            title = f"test clip of “{word}”"
-            return (clip.sample_rate, clip.waveform), *prediction_of(clip, title, self.spotter(name))
+    def random_clip(self, name: str) -> dict[str, Any]:
+        """Draw a test clip of the corpus and predict it: `sound` holds it as WAV in base64."""
+        path, word = random_test_clip(self.data, self.spotter(name).labels)
+        clip, content = read_waveform(path), io.BytesIO()
+        soundfile.write(content, clip.waveform, clip.sample_rate, "PCM_16", format="WAV")
+        sound = b64encode(content.getvalue()).decode()
+        return {"sound": sound, **prediction_of(clip, f"a test clip of “{word}”", self.spotter(name))}
 
     def open_model(self, name: str) -> StreamingModel:
-        """Open a model for live sound; MissingError for one not offered: a visitor may not ask for any file."""
-        if name not in self.names():
-            raise MissingError(f"{name}: no such model")
+        """Open a model for live sound; MissingError for one not offered."""
         return SlidingWindow(self.spotter(name))
 
-    def threshold_of(self, name: str) -> tuple[float, str]:
-        """Return the threshold that a model holds, and what it costs."""
-        try:
-            metadata = self.spotter(name).metadata
-            threshold = detection_settings(metadata).threshold
-        except KwspotError:  # `predict` shows it
-            return DetectionSettings.threshold, ""
-        return threshold, expectation(metadata, threshold)
-
-    def expected(self, name: str, threshold: float) -> str:
+    def expected(self, name: str, threshold: float) -> dict[str, Any]:
         """Say what a threshold costs."""
-        with shown_errors():
-            return expectation(self.spotter(name).metadata, threshold)
+        return {"text": expectation(self.spotter(name).metadata, threshold)}
 
-    def comparison(self, which: Sequence[str] = ()) -> tuple[str, str]:
-        """Return the results table of experiments (none: all) as Markdown, and their learning curves as HTML."""
-        with shown_errors():
-            try:
-                finished, _ = choose_runs(self.runs_dir, which)
-            except MissingError as error:
-                return f"No finished runs to compare: {error}", ""
-            rows = sort_rows(table_rows(finished), "val-acc")
+    def comparison(self) -> dict[str, Any]:
+        """Return the results table of the finished runs as texts, and their learning curves."""
+        try:
+            finished, _ = choose_runs(self.runs_dir)
+        except MissingError:
+            return {"columns": [], "rows": [], "pictures": [], "notes": "None yet: 'kwspot train NAME' makes one."}
+        rows = sort_rows(table_rows(finished), "val-acc")
+        cells = []
+        for row in rows:
+            figures = [parts(column.key, row.figures[column.key]) for column in COLUMNS]
+            cells.append([row.label, *(f"{mean} ± {std}{unit}" if std else mean + unit for mean, std, unit in figures)])
+        pictures = [
+            {"title": title, "source": drawn(lambda path, curve=curve: plot_overlay(rows, curve, path))}  # type: ignore[misc]
+            for curve, title in CURVES.items()
+        ]
+        columns = ["Model", *(column.title for column in COLUMNS)]
+        return {"columns": columns, "rows": cells, "pictures": pictures, "notes": " ".join(notes(rows))}
 
-            def overlay(curve: str) -> str:
-                return drawn(
-                    lambda path: plot_overlay(rows, curve, path), f"Learning curves: {curve.replace('_', ', ')}"
-                )
+    def take(self, content: bytes) -> dict[str, Any]:
+        """Look at a take of a word: its seconds; ConfigError says why it is no use."""
+        take = read_waveform(io.BytesIO(content), longest_s=LONGEST_S)
+        if is_silent(take.waveform):
+            raise ConfigError("no word to be found; is the microphone muted?")
+        if reason := refused(take.waveform, take.sample_rate):
+            raise ConfigError(reason)
+        start, end = endpoints(take.waveform, take.sample_rate)
+        return {"seconds": (end - start) / take.sample_rate}
 
-            return results_table.markdown(rows), overlay("accuracy_validation") + overlay("loss_validation")
+    def enroll(self, name: str, words: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Enroll words from takes (WAV in base64) under a name; the model is offered from then on."""
+        if not self.enrolling:
+            raise ConfigError("words can be enrolled only on the machine that serves this page")
+        path, encoder = enrolled_path(self.runs_dir, name), Encoder(threads=1)
+        takes = []
+        for word, sounds in words.items():
+            for sound in sounds:
+                decoded = read_waveform(io.BytesIO(b64decode(sound, validate=True)), longest_s=LONGEST_S)
+                takes += takes_of({word: [decoded.waveform]}, decoded.sample_rate, encoder.sample_rate)
+        enrolled = enroll_takes(takes, encoder)
+        enrolled.write(path)
+        expected, spotting = enrolled.expected, enrolled.metadata["spotting"]
+        said = "With one take a word nothing can be said of how good it is."
+        if expected.n:
+            said = (
+                f"Expected, with each take left out once: {expected.detected:.0%} of your words detected, "
+                f"{expected.accepted:.1%} of other words taken for one. Takes of one voice know one voice."
+            )
+        return {"text": f"{said} Threshold {spotting['threshold']:g}."}
+
+    def file_of(self, name: str) -> Path:
+        """Return the file of an enrolled model; MissingError for any other."""
+        found = {model.name: model.path for model in enrolled_models(self.runs_dir)}
+        if name not in found or not self.enrolling:
+            raise MissingError(f"{name}: no enrolled model")
+        return found[name]
 
     def spotter(self, name: str) -> Spotter:
-        """Open a model, once for as long as its file does not change."""
+        """Open a model that is offered, once for as long as its file does not change; MissingError for any other."""
+        if name not in self.names():
+            raise MissingError(f"{name}: no such model")
         path = find_model(name, self.runs_dir).path
         return _opened(path, name, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
-@contextmanager
-def shown_errors() -> Iterator[None]:
-    """Show an error as a message on the page; of a sound only the reason, not where it is kept."""
-    try:
-        yield
-    except AudioError as error:
-        raise gradio.Error(f"No sound that can be read: {error.reason}", print_exception=False) from error
-    except KwspotError as error:
-        raise gradio.Error(str(error), print_exception=False) from error
-
-
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _opened(path: Path, name: str, _changed: int) -> Spotter:
     return Spotter(path, name=name, threads=1)
 
 
-def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> tuple[dict[str, float], str, str]:
-    """Return the top posteriors by word, the most likely word as HTML, and the picture."""
+def _described(spotter: Spotter) -> dict[str, Any]:
+    """Say of a model what a person chooses it by."""
+    known, words = spotter.metadata, keywords_of(spotter.labels)
+    threshold = detection_settings(known).threshold
+    facts = [
+        "your own words" if "enrollment" in known else f"{len(words)} words",
+        f"{known['n_parameters']:,} parameters" if known.get("n_parameters") else "",
+        f"{spotter.path.stat().st_size / 1e6:.1f} MB",
+        f"{known['accuracy_test']:.1%} of test clips right" if known.get("accuracy_test") else "",
+        "measured on hours of speech" if (known.get("spotting") or {}).get("curve") else "for single clips",
+    ]
+    return {"about": " · ".join(filter(None, facts)), "words": words, "threshold": threshold}
+
+
+def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> dict[str, Any]:
+    """Return the prediction, a sentence on the sound, and the picture of both."""
     predicted: list[tuple[Prediction, float]] = []
-    alt = "Waveform and log-mel frames of the part that was used, and the posteriors of the likeliest words"
-    picture = drawn(lambda path: predicted.append(plot_prediction(decoded, spotter, path)), alt)
+    picture = drawn(lambda path: predicted.append(plot_prediction(decoded, spotter, path)))
     ((prediction, start_s),) = predicted
-    said = _said(prediction, title, start_s, len(decoded.waveform) / decoded.sample_rate)
-    return dict(prediction.top), said, picture
-
-
-def _said(prediction: Prediction, title: str, start_s: float, whole_s: float) -> str:
-    word = f"<strong>{escape(prediction.word)}</strong> {prediction.posterior:.2f}"
     part = f", the loudest part from {start_s:.2f} s" if start_s else ""
-    return f'<p role="status">{word}: {escape(title)}, {whole_s:.2f} s{part}</p>'
+    text = f"{title}, {len(decoded.waveform) / decoded.sample_rate:.2f} s{part}"
+    return {**prediction.to_dict(), "text": text, "picture": picture}
 
 
-def drawn(draw: Callable[[Path], None], alt: str) -> str:
-    """Return an SVG that `draw` writes as an HTML image of its own, so that ids of several do not meet."""
+def drawn(draw: Callable[[Path], None]) -> str:
+    """Return an SVG that `draw` writes as the source of an image."""
     with TemporaryDirectory() as folder, DRAWING:
         path = Path(folder) / "figure.svg"
         draw(path)
-        encoded = b64encode(path.read_bytes()).decode()
-    return f'<img class="picture" alt="{escape(alt)}" src="data:image/svg+xml;base64,{encoded}">'
+        return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"

@@ -6,16 +6,14 @@
     POST live/stop?visitor=                    -> {events}, and the visitor is forgotten
 
 The page's script, live.js, sends what came from the microphone since, and only after the block before was answered.
-So blocks arrive in order, and a slow server gets longer ones instead of a queue. Gradio's own streaming was tried
-(6.31): it writes every chunk to disk as a WAV file and left out 2 of 15 s. A WebSocket needs one more package.
+So blocks arrive in order, and a slow server gets longer ones instead of a queue. A WebSocket needs one more package.
 
 Of what a visitor says, only the window the model looks at is kept, in memory, and not after `live/stop` or FORGET_S
 without a block. Nothing is written.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 import secrets
 from threading import Lock
 from typing import Any
@@ -23,7 +21,6 @@ from typing import Any
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from kwspot.audio.blocks import Resampler
@@ -32,12 +29,12 @@ from kwspot.errors import ConfigError, KwspotError
 from kwspot.inference.detector import Event, keywords_of
 from kwspot.inference.pipeline import Spotting, detection_settings
 from kwspot.inference.streaming import StreamingModel
+from kwspot.web.serving import answered, body_of
 
 MOST_VISITORS = 32  # who listen; the next is told to come back
 FORGET_S = 30.0
 RATES = (8000, 192_000)  # Hz, of a microphone
 MOST_BYTES = 10 * RATES[1] * 2  # of a block: ten seconds
-SCRIPT = Path(__file__).with_name("live.js")
 
 
 class LiveSession:
@@ -92,11 +89,8 @@ class Live:
     def routes(self) -> list[Route]:
         """Return the routes beside the page's own."""
         return [
-            Route("/live/live.js", _script),
-            *(
-                Route(f"/live/{name}", _told(answer), methods=["POST"])
-                for name, answer in (("start", self.start), ("process", self.process), ("stop", self.stop))
-            ),
+            Route(f"/live/{name}", answered(answer), methods=["POST"])
+            for name, answer in (("start", self.start), ("process", self.process), ("stop", self.stop))
         ]
 
     async def start(self, request: Request) -> dict[str, Any]:
@@ -115,7 +109,7 @@ class Live:
         query = request.query_params
         session = self._session(query["visitor"])
         self._stay(query["visitor"])
-        block = _samples(await _body(request))
+        block = _samples(await body_of(request, MOST_BYTES))
         return await run_in_threadpool(session.process, block, int(query["at"]), float(query["threshold"]))
 
     async def stop(self, request: Request) -> dict[str, Any]:
@@ -141,10 +135,10 @@ class Live:
 
 
 def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
-    """Say what a threshold costs, from what `kwspot eval --false-alarms` wrote into the model file (Markdown)."""
+    """Say what a threshold costs, from what `kwspot eval --false-alarms` wrote into the model file."""
     spotting = metadata.get("spotting") or {}
     if not spotting.get("curve"):
-        return "Not measured: `kwspot eval RUN --false-alarms --split validation` measures it."
+        return "Not measured: 'kwspot eval RUN --false-alarms --split validation' measures it."
     thresholds, alarms, frr = np.array(spotting["curve"], float).T
     n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, frr)
     hours = spotting.get("hours")
@@ -156,7 +150,7 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     where += f" with noise at {spotting['snr_db']:g} dB" if where and "snr_db" in spotting else ""
     shown = _figure(max(n_alarms, least))
     return (
-        f"Expected: **{how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour**, "
+        f"Expected: {how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour, "
         f"{how_often}{share:.1%} of the keywords missed{where}."
     )
 
@@ -172,30 +166,3 @@ def _as_json(event: Event) -> dict[str, Any]:
 
 def _samples(body: bytes) -> Waveform:
     return np.frombuffer(body, "<i2") / np.float32(2**15)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise KwspotError("too long a piece of sound at once; start again")
-    return bytes(body)
-
-
-async def _script(_: Request) -> Response:
-    return FileResponse(SCRIPT, media_type="text/javascript", headers={"cache-control": "no-cache"})
-
-
-def _told(answer: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
-    """Answer in JSON; an error as {"error": one sentence}, which the script shows."""
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            return JSONResponse(await answer(request))
-        except KwspotError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except (KeyError, ValueError) as error:
-            return JSONResponse({"error": f"not a request of this page: {error}"}, 400)
-
-    return endpoint

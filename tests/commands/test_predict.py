@@ -188,7 +188,7 @@ def test_nothing_is_reported_and_nothing_written_at_home(folder):
 
 
 def test_prediction_imports_nothing_of_training(folder):
-    heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "gradio", "rich")
+    heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "starlette", "rich")
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom kwspot.cli import app\n"
         "assert CliRunner().invoke(app, ['predict', 'clips/0.wav']).exit_code == 0\n"

@@ -187,7 +187,7 @@ def test_columns_stand_below_each_other_on_a_terminal(folder, said):
 
 
 def test_spotting_imports_nothing_of_training(folder):
-    heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "gradio", "rich", "sounddevice")
+    heavy = ("torch", "torchaudio", "matplotlib", "onnx", "spox", "tensorboard", "starlette", "rich", "sounddevice")
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom kwspot.cli import app\n"
         "assert CliRunner().invoke(app, ['spot', 'more/quiet.flac']).exit_code == 0\n"

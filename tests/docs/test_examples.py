@@ -69,7 +69,16 @@ def test_blocks_of_use_and_training_run(tmp_path, environment):
         for command in lines or [[sys.executable, "-c", block]]:
             outputs[command[-1].partition("  ")[0]] = run(command, tmp_path, environment)
             commands |= set(re.findall(r"kwspot (\w+)", command[-1]))
-    elsewhere = {"ui", "tensorboard", "synthesize", "vocabulary", "cut", "record", "enroll"}  # with tests of their own
+    elsewhere = {
+        "ui",
+        "tensorboard",
+        "synthesize",
+        "vocabulary",
+        "cut",
+        "record",
+        "enroll",
+        "report",
+    }  # with tests of their own
     assert commands - {"import"} == set(COMMANDS) - elsewhere
     assert outputs["kwspot predict x.wav"].startswith("x.wav\t")
     assert len(outputs["kwspot predict --top 3 x.wav clips/ 'more/*.flac'"].splitlines()) == 3

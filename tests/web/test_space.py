@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import json
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -12,16 +11,14 @@ import pytest
 import kwspot
 from kwspot.audio.reading import duration_s
 from space.build import build
-from tests.browsers import CHROMIUM, PATIENCE_MS, chromium
+from tests.browsers import AXE, CHROMIUM, NODE_MODULES, chromium, visit
 from tests.sounds import RATE, tone, write_sound
 from tests.speech import spoken
 
 pytestmark = pytest.mark.slow
-NODE_MODULES = Path(__file__).parents[2] / "build" / "npm" / "node_modules"  # `make space` fetches them
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 if CHROMIUM is None or not NODE_MODULES.is_dir():
     pytest.skip("no chromium, or `make space` has not fetched the runtime", allow_module_level=True)
-AXE = NODE_MODULES / "axe-core" / "axe.min.js"
 THRESHOLD = 0.6  # at which the words of a synthesiser are spotted
 
 
@@ -61,19 +58,12 @@ def browser(words):
 
 @pytest.fixture
 def page(browser, address, request):
-    look = getattr(request, "param", {})
-    context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | look), permissions=["microphone"])
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.requested, page.failed = [], []
-    page.on("request", lambda request: page.requested.append(request.url))
-    page.on("pageerror", lambda error: page.failed.append(str(error)))
-    page.goto(address)
+    page = visit(browser, address, **getattr(request, "param", {}))
     page.get_by_role("button", name="Start", exact=True).and_(page.locator(":enabled")).wait_for()
     yield page
     assert page.failed == []
     assert all(url.startswith((address, "data:", "blob:")) for url in page.requested)
-    context.close()
+    page.context.close()
 
 
 def spotted(page):

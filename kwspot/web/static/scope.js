@@ -125,8 +125,7 @@ export class Scope {
 
   /** Return the colour of a word. */
   colour(word) {
-    const dark = document.body.classList.contains("dark") ||
-      (!document.body.classList.contains("light") && !window.gradio_config && matchMedia("(prefers-color-scheme: dark)").matches);
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     return `hsl(${Math.round(this.words.indexOf(word) * 360 / this.words.length)} 75% ${dark ? 72 : 26}%)`;
   }
 

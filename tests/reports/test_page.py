@@ -1,0 +1,96 @@
+"""The report: one file that needs no other, with what was measured and the clips that went wrong."""
+
+import base64
+from html.parser import HTMLParser
+import io
+import re
+import shutil
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from kwspot import Spotter
+from kwspot.cli import app
+from kwspot.corpus.layout import TEST, which_split
+from kwspot.experiments.runs import MODEL
+from kwspot.reports.det import best_points
+from tests.records import make_run
+from tests.sounds import tone, write_sound
+
+
+class Parts(HTMLParser):
+    """What a browser would find, and all that it would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.tags = [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append((tag, found))
+        self.loaded += [found[key] for key in ("src", "href") if key in found]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two finished runs, one with a model file, and a corpus with a test clip that is no word at all."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("KWSPOT_DATA", "KWSPOT_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    run = make_run(tmp_path / "runs", "lstm")
+    make_run(tmp_path / "runs", "rnn", accuracies=(0.1, 0.2), why="Is it <worse> & why?")
+    shutil.copy(Spotter.load().path, run.path / MODEL)
+    speaker = next(f"{i:08x}" for i in range(100) if which_split(f"{i:08x}") == TEST)
+    write_sound(tmp_path / "data" / "left" / f"{speaker}_nohash_0.wav", tone(440))
+    return tmp_path
+
+
+def report(*arguments):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def read(path):
+    parts = Parts()
+    parts.feed(path.read_text())
+    return parts
+
+
+@pytest.mark.slow
+def test_one_file_has_it_all_and_loads_nothing(project):
+    done = report("lstm", "rnn", "--out", "study.html")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == f"study.html\t{(project / 'study.html').stat().st_size} bytes\n"
+    assert re.search(r"without clips of rnn-s1-\w+: .*model\.onnx: no such model", done.stderr)
+    parts = read(project / "study.html")
+    assert all(address.startswith("data:") for address in parts.loaded)
+    alts = [found["alt"] for tag, found in parts.tags if tag == "img"]
+    assert {"accuracy_validation of all runs", "Test accuracy against MACs of a clip"} <= set(alts)
+    assert sum(alt.startswith("Confusion matrix") for alt in alts) == 2
+    text = (project / "study.html").read_text()
+    assert "Is it &lt;worse&gt; &amp; why?" in text
+    (clip,) = [found["src"] for tag, found in parts.tags if tag == "audio"]
+    waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(clip.partition(",")[2])))
+    assert (len(waveform), rate) == (16_000, 16_000)
+
+
+def test_clips_can_be_left_out_and_a_report_of_nothing_is_refused(project):
+    done = report("lstm", "--no-audio", "--quiet")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "<audio" not in (project / "report.html").read_text()
+    done = report("gru", "--out", "none.html")
+    assert done.exit_code == 3
+    assert not (project / "none.html").exists()
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 500), st.floats(0, 1)), min_size=1, max_size=40))
+def test_a_det_curve_never_turns_back(curve):
+    """More alarms never cost more misses, and below one alarm in all the sound nothing is told apart."""
+    rates, shares = best_points(curve, 0.5)
+    assert rates == sorted(set(rates))
+    assert shares == sorted(shares, reverse=True)
+    assert all(0.5 <= rate < 200 for rate in rates)
+    for rate, share in zip(rates, shares, strict=True):
+        assert share == min(frr for _, alarms, frr in curve if alarms <= rate or alarms <= 0.75)
