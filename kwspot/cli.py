@@ -29,6 +29,7 @@ from kwspot.commands.predict import predict
 from kwspot.commands.record import record
 from kwspot.commands.report import report
 from kwspot.commands.runs import runs
+from kwspot.commands.serve import serve
 from kwspot.commands.spot import spot
 from kwspot.commands.sweep import sweep
 from kwspot.commands.synthesize import synthesize
@@ -117,7 +118,7 @@ def root(
 
 
 GROUPS = {
-    "Use": (predict, spot, listen, ui, record, enroll),
+    "Use": (predict, spot, listen, ui, record, enroll, serve),
     "Train": (download, synthesize, vocabulary, cut, featurize, train, sweep, export),
     "Study": (eval_, compare, report, experiments, tensorboard),
     "Manage": (models, doctor),
@@ -130,6 +131,7 @@ NEEDS |= {
     "tensorboard": ("tensorboard",),
     "ui": ("starlette", "uvicorn"),
     "record": ("sounddevice",),
+    "serve": ("wyoming",),
 }
 for group, commands in GROUPS.items():
     for command in commands:

@@ -23,6 +23,7 @@ EXTRAS = {
     "train": Extra(("torch", "torchaudio", "tensorboard", "spox"), "featurize, train, eval, export and tensorboard"),
     "sweep": Extra(("optuna",), "sweep"),  # pip installs [train] with it
     "ui": Extra(("starlette", "uvicorn"), "ui"),
+    "wyoming": Extra(("wyoming",), "serve --wyoming"),
     "mic": Extra(("sounddevice",), "listen with a microphone, record"),
 }
 

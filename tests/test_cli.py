@@ -331,6 +331,7 @@ def test_tensorboard_shows_the_runs(project):
 def test_a_command_without_its_extra_is_one_line_before_any_work(project, monkeypatch, name):
     arguments = {"sweep": ["lstm", "--over", "train.epochs=1,2"], "ui": [], "tensorboard": []}
     arguments["record"] = ["yes", "--out", "clips"]
+    arguments["serve"] = ["--wyoming"]
     missing = NEEDS[name][0]
     monkeypatch.setitem(sys.modules, missing, None)
     done = run(name, *arguments.get(name, ["lstm"]))

@@ -78,6 +78,7 @@ def test_blocks_of_use_and_training_run(tmp_path, environment):
         "record",
         "enroll",
         "report",
+        "serve",
     }  # with tests of their own
     assert commands - {"import"} == set(COMMANDS) - elsewhere
     assert outputs["kwspot predict x.wav"].startswith("x.wav\t")
