@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from kwspot.experiments.runs import list_runs
+from tests.browsers import free_port
 from tests.toy import SETTINGS, make_cache
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,30 @@ def test_two_processes_have_the_loss_curve_of_one(data, tmp_path, batch_size):
         assert theirs == pytest.approx(ours, rel=1e-4)
     assert done.stdout.count("validation accuracy") == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {two.id}
+
+
+def test_two_machines_have_the_loss_curve_of_one(data, tmp_path):
+    """Two of torchrun, as on two machines that share their folders: here, both on this one."""
+    recipe = ["train.epochs=2", "train.batch_size=8"]
+    train(data, tmp_path / "one", *recipe)
+    meeting = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d"]
+    meeting += ["--rdzv_id", "kwspot", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
+    given = [part for override in [*SETTINGS, "model.dropout=0", *recipe] for part in ("-o", override)]
+    places = ["--data", str(data), "--runs", str(tmp_path / "two"), "--threads", "1", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, *meeting, "-m", "kwspot", "train", "lstm", *given, *places],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    printed = [machine.communicate() for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
+    assert sum(out.count("validation accuracy") for out, _ in printed) == 1
+    (one,), (two,) = list_runs(tmp_path / "one"), list_runs(tmp_path / "two")
+    for ours, theirs in zip(one.history, two.history, strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
 
 
 def test_two_processes_go_on_with_a_run_and_start_it_anew(data, tmp_path):
