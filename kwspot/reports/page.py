@@ -80,7 +80,7 @@ def html(runs: Sequence[Run], wrong: dict[str, list[Wrong]]) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n"
         f"<footer><p>Written by kwspot {__version__} from run records.</p></footer>\n</body>\n</html>\n"
     )
 
@@ -92,7 +92,7 @@ def _overview(runs: Sequence[Run]) -> Iterator[str]:
         figures = [parts(column.key, row.figures[column.key]) for column in COLUMNS]
         lines.append([row.label, *(f"{mean} ± {std}{unit}" if std else mean + unit for mean, std, unit in figures)])
     yield "<h2>Results</h2>"
-    yield _table(["Model", *(column.title for column in COLUMNS)], lines)
+    yield _table("Results", ["Model", *(column.title for column in COLUMNS)], lines)
     yield f"<p>{escape(caption(rows))}</p>"
     yield "<h2>Learning curves</h2>"
     for curve in ("accuracy_validation", "loss_validation"):
@@ -125,18 +125,16 @@ def _of_run(run: Run, wrong: Sequence[Wrong]) -> Iterator[str]:
             ]
             for one in wrong
         ]
-        yield _table(["clip", "said", "taken for", "posterior", "listen"], cells, is_html=True)
+        yield _table(f"Clips of {run.id}", ["clip", "said", "taken for", "posterior", "listen"], cells, is_html=True)
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]], is_html: bool = False) -> str:
+def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], is_html: bool = False) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{cell if is_html else escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(row(line, "td") for line in lines)
-    return (
-        f'<div class="scrolled" tabindex="0" role="region" aria-label="Table"><table><thead>{row(head, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    table = f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f'<div class="scrolled" tabindex="0" role="region" aria-label="{escape(title)}">{table}</div>'
 
 
 def _figure(draw: Callable[[Path], None], alt: str) -> str:

@@ -17,6 +17,7 @@ from kwspot.cli import app
 from kwspot.corpus.layout import TEST, which_split
 from kwspot.experiments.runs import MODEL
 from kwspot.reports.det import best_points
+from tests.browsers import AXE, CHROMIUM
 from tests.records import make_run
 from tests.sounds import tone, write_sound
 
@@ -74,6 +75,24 @@ def test_one_file_has_it_all_and_loads_nothing(project):
     (clip,) = [found["src"] for tag, found in parts.tags if tag == "audio"]
     waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(clip.partition(",")[2])))
     assert (len(waveform), rate) == (16_000, 16_000)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or not AXE.is_file(), reason="no chromium, or `make space` has not fetched axe")
+def test_everybody_can_read_it_in_light_and_dark_wide_and_narrow(project):
+    playwright = pytest.importorskip("playwright.sync_api")
+    assert report("lstm", "rnn", "--quiet").exit_code == 0
+    with (
+        playwright.sync_playwright() as started,
+        started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        for scheme in ("light", "dark"):
+            for width in (1280, 390):
+                page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+                page.goto((project / "report.html").as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                page.evaluate(AXE.read_text())
+                assert page.evaluate("axe.run().then(({violations}) => violations)") == []
 
 
 def test_clips_can_be_left_out_and_a_report_of_nothing_is_refused(project):
