@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
+import re
 import socket
 import subprocess
 import sys
@@ -103,8 +104,21 @@ def test_a_word_said_into_the_microphone_comes_out(page, spoken):
     assert page.locator("#picture").evaluate("picture => picture.decode().then(() => picture.naturalWidth > 100)")
 
 
+# The browser's microphone plays its file from the beginning for everyone who opens it; nobody says a word twice alike.
+VARIED = """() => {
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (given) => {
+    const context = new AudioContext(), out = context.createMediaStreamDestination();
+    const louder = new GainNode(context, {gain: 0.7 + 0.3 * Math.random()});
+    context.createMediaStreamSource(await open(given)).connect(louder).connect(out);
+    return out.stream;
+  };
+}"""
+
+
 @BROWSER
 def test_own_words_are_recorded_enrolled_tested_and_taken_home(page, folder):
+    page.evaluate(VARIED)
     choose(page, "Own words")
     page.get_by_label("Word", exact=True).fill("abracadabra")
     page.keyboard.press("Enter")
@@ -116,7 +130,8 @@ def test_own_words_are_recorded_enrolled_tested_and_taken_home(page, folder):
     page.get_by_text("abracadabra: 4 of 5 takes").wait_for()
     page.get_by_label("Name of the model").fill("magic")
     page.get_by_role("button", name="Enroll").click()
-    page.get_by_text("Enrolled as magic").wait_for()
+    page.get_by_text(re.compile("nrolled( as magic|:)")).wait_for()
+    assert page.locator("#own-status").inner_text() == "Enrolled as magic"
     assert "of your words detected" in page.locator("#own-expected").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the model file").click()
