@@ -40,7 +40,8 @@ def export(
     the trained model on 200 clips (recordings in --data, else generated sounds)
     and written only if its decisions are the same. An enrolled model is one file
     from the start: it is copied to --out. A model that reads in one
-    direction also gets model.stream.onnx.
+    direction also gets model.stream.onnx. An encoder becomes one file with
+    weights of 8 bits: waveform in, embedding out.
 
     Examples:
 
@@ -60,9 +61,26 @@ def export(
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return
     from kwspot.experiments.runs import best_run
-    from kwspot.export.export import can_stream, prepare, write_clip_model, write_int8_model, write_stream_model
+    from kwspot.export.encoder import write_encoder
+    from kwspot.export.export import (
+        can_stream,
+        is_encoder,
+        prepare,
+        write_clip_model,
+        write_int8_model,
+        write_stream_model,
+    )
 
-    trained = prepare(best_run(runs, name), data)
+    run = best_run(runs, name)
+    if is_encoder(run):
+        if stream or int8 or card:
+            raise ConfigError(
+                f"{run.id}: an encoder is one file with weights of 8 bits; leave out --stream, --int8 and --card"
+            )
+        path = write_encoder(run, data, out)
+        console.say(f"{path}\t{path.stat().st_size} bytes")
+        return
+    trained = prepare(run, data)
     if int8:
         path, before, after = write_int8_model(trained, most_lost, out)
         console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 import onnxruntime
 import torch
 
-from kwspot import __version__
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments.runs import ENCODER, Run
 from kwspot.experiments.settings import Experiment
-from kwspot.export.export import checked_clips, write_graph
+from kwspot.export.export import checked_clips, origin, write_graph
 from kwspot.export.onnx_graph import encoder_graph, with_front_end
 from kwspot.export.quantization import quantised
 from kwspot.features.log_mel import LogMel
@@ -73,16 +72,11 @@ def _metadata(run: Run, model: RecurrentModel, experiment: Experiment) -> dict[s
         "win_length": front_end.win_length,  # samples, the least a clip can have
         "step_length": model.step_frames * front_end.hop_length,  # samples from one of `frames` to the next
         "front_end": front_end.model_dump(),
-        "experiment": run.experiment,
-        "run": run.id,
-        "seed": run.seed,
-        "corpus": run.record["corpus"]["name"],
-        "corpus_digest": run.record["corpus"]["digest"],
+        **origin(run),
         "n_words": len(run.record["classes"]),  # of the training
         "n_parameters": count_parameters(model) - left_behind,
         "macs": count_macs(model, front_end.max_frames, front_end.n_mels) - left_behind,
         "weights": "int8",
-        "kwspot": __version__,
     }
 
 

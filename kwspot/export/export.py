@@ -73,19 +73,26 @@ class Trained:
             "clip_length": front_end.clip_length,  # samples
             "win_length": front_end.win_length,  # samples, the least a clip can have
             "front_end": front_end.model_dump(),
-            "experiment": run.experiment,
-            "run": run.id,
-            "seed": run.seed,
-            "corpus": run.record["corpus"]["name"],
-            "corpus_digest": run.record["corpus"]["digest"],
+            **origin(run),
             "n_parameters": run.record["n_parameters"],
             "macs": run.record["macs"],
             "accuracy_validation": run.metrics["accuracy_validation"] if run.metrics else None,
             "accuracy_test": run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None,
             "thresholds": thresholds,
             "spotting": spotting_of(run, WINDOWS),
-            "kwspot": __version__,
         }
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """Return what the metadata of a file say about where it comes from."""
+    return {
+        "experiment": run.experiment,
+        "run": run.id,
+        "seed": run.seed,
+        "corpus": run.record["corpus"]["name"],
+        "corpus_digest": run.record["corpus"]["digest"],
+        "kwspot": __version__,
+    }
 
 
 def prepare(run: Run, data: Path) -> Trained:

@@ -6,7 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from kwspot.cli import app
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments.runs import ENCODER, MODEL
 from kwspot.export import encoder as exported
@@ -88,6 +90,18 @@ def test_encoder_has_no_file_for_clips_and_a_spotter_none_for_embeddings(run_and
     with pytest.raises(ConfigError, match="no encoder"):
         write_encoder(spotter, tmp_path)
     assert not (spotter.path / ENCODER).is_file()
+
+
+def test_command_exports_an_encoder(run_and_data, tmp_path):
+    run, data = run_and_data
+    told = ["export", run.id, "--runs", str(run.path.parent), "--data", str(data)]
+    done = CliRunner().invoke(app, [*told, "--out", str(tmp_path / "x.onnx")])
+    assert done.exit_code == 0, done.output
+    assert session(tmp_path / "x.onnx").get_outputs()[0].name == "embedding"
+    refused = CliRunner().invoke(app, [*told, "--int8", "--out", str(tmp_path / "y.onnx")])
+    assert refused.exit_code == ConfigError.exit_code
+    assert "leave out --stream, --int8 and --card" in " ".join(refused.output.split())
+    assert not (tmp_path / "y.onnx").exists()
 
 
 def test_file_that_would_compute_something_else_is_not_written(run_and_data, tmp_path, monkeypatch):
