@@ -26,7 +26,7 @@ from kwspot.files import sha256_of_file, written_whole
 from kwspot.inference.model_zoo import ENCODER
 
 # Windows of each length in s: words, fitted speech, held-out speech, noise.
-WANTED = {1.0: (900, 1300, 1300, 150), 2.0: (350, 350, 450, 60), 4.0: (150, 150, 200, 40)}
+WANTED = {1.0: (1800, 1300, 1300, 150), 2.0: (350, 350, 450, 60), 4.0: (150, 150, 200, 40)}
 HOUR_S = 3600.0  # of held-out speech that the windows are spread over
 
 

@@ -26,7 +26,7 @@ from kwspot.enrollment.enroll import enroll_takes
 from kwspot.inference.spotter import Spotter
 from kwspot.tasks import KEYWORDS_10, SILENCE, UNKNOWN
 
-N_DRAWS = 5
+N_DRAWS = 3
 PAGE = """# Own words through `kwspot enroll`
 
 Written by `python benchmarks/enrollment/enrolled.py`; its first lines say what is measured. {n:,} {split} clips of

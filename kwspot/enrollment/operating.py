@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kwspot.enrollment.background import SPEECH, WORD, Background
 from kwspot.enrollment.head import Array, Head
 
-ACCEPTED = 0.02  # of other words, and of windows of speech: what the margin of a head lets through
+ACCEPTED = 0.0025  # of other words, and of windows of speech: what the margin of a head lets through
 TAIL = 0.01  # of the windows, by which what is rarer is extrapolated
 ALARM_S = 0.5  # that a false alarm lasts
 RAREST_PER_HOUR, HIGHEST = 0.1, 0.99  # false alarms, and the posterior that is meant to be

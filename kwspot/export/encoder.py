@@ -3,24 +3,33 @@
     waveform (batch, n_samples) -> embedding (batch, n_features), frames (batch, n_steps, n_features),
                                    phonemes (batch, n_steps, 1 + n_phonemes)
 
-The words of the training stay behind: what is left tells apart words that it never heard. Two checks before the file is
-written: in single precision the graph says what torch says, and 8 bits hardly turn an embedding.
+The words of the training stay behind: what is left tells apart words that it never heard. Embeddings are whitened by
+the covariance within words of the training (WCCN: Hatch et al., Interspeech 2006), so that directions in which takes of
+any word differ count for less in a cosine. Two checks before the file is written: in single precision the graph says
+what torch says, and 8 bits hardly turn an embedding.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import onnx
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array
 import onnxruntime
 import torch
 
+from kwspot.corpus.layout import TRAIN
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments.runs import ENCODER, Run
 from kwspot.experiments.settings import Experiment
 from kwspot.export.export import checked_clips, origin, write_graph
 from kwspot.export.onnx_graph import encoder_graph, with_front_end
 from kwspot.export.quantization import quantised
+from kwspot.features.cache import open_cache
+from kwspot.features.dataset import Split, resolve_task, select
 from kwspot.features.log_mel import LogMel
 from kwspot.inference.spotter import SCHEMA
 from kwspot.models.cost import count_macs, count_parameters
@@ -30,6 +39,8 @@ from kwspot.synthesis.negatives import PHONEMES
 
 KIND = "encoder"  # in the metadata: no words of its own
 TOLERANCE = 1e-4  # of a value, against embeddings of length 1
+N_WHITENED, LEAST_TAKES = 15_000, 3  # training clips, and of a word, to learn how takes of one word differ
+BATCH = 256
 LEAST_COSINE = 0.99  # of an embedding in 8 bits with the same in 32, the mean over the clips
 
 CPU = torch.device("cpu")
@@ -41,11 +52,14 @@ def write_encoder(run: Run, data: Path, path: Path | None = None) -> Path:
     model, experiment = load_model(run, CPU)
     if not isinstance(model, RecurrentModel) or model.embedding is None:
         raise ConfigError(f"{run.id}: no encoder; one has model.embedding_size")
+    whitening = fit_whitening(model, _training_clips(run, experiment, data))
     network = encoder_graph(model, experiment.front_end)
-    whole, small = (with_front_end(graph, experiment.front_end) for graph in (network, quantised(network)))
+    whole, small = (
+        whitening.behind(with_front_end(graph, experiment.front_end)) for graph in (network, quantised(network))
+    )
     cosines = []
     for clips in checked_clips(data, experiment.front_end):
-        expected = torch_embeddings(model, experiment, clips)
+        expected = whitening(torch_embeddings(model, experiment, clips))
         difference = float(np.abs(_unit(_embeddings(whole, clips)) - _unit(expected)).max())
         if not difference <= TOLERANCE:
             raise IntegrityError(
@@ -57,6 +71,59 @@ def write_encoder(run: Run, data: Path, path: Path | None = None) -> Path:
     if cosine < LEAST_COSINE:
         raise IntegrityError(f"{run.id}: 8 bits turn the embeddings to a cosine of {cosine:.3f}; nothing written")
     return write_graph(small, _metadata(run, model, experiment) | {"cosine_int8": cosine}, path or run.path / ENCODER)
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """e (…, n_features) -> (e / |e| - mean) @ matrix; mean (n_features,), matrix (n_features, n_features)."""
+
+    mean: Floats
+    matrix: Floats
+
+    def __call__(self, embeddings: Floats) -> Floats:
+        """Whiten."""
+        return (_unit(embeddings) - self.mean) @ self.matrix
+
+    def behind(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Let a graph whiten its embeddings."""
+        weights = {"within_mean": self.mean, "within_matrix": self.matrix}
+        graph.graph.initializer.extend(from_array(value, name) for name, value in weights.items())
+        for name in ("embedding", "frames"):
+            (source,) = (node for node in graph.graph.node if name in node.output)
+            source.output[list(source.output).index(name)] = f"{name}_plain"
+            graph.graph.node.extend(
+                [
+                    make_node("LpNormalization", [f"{name}_plain"], [f"{name}_direction"], axis=-1, p=2),
+                    make_node("Sub", [f"{name}_direction", "within_mean"], [f"{name}_centred"]),
+                    make_node("MatMul", [f"{name}_centred", "within_matrix"], [name]),
+                ]
+            )
+        return graph
+
+
+@torch.no_grad()
+def fit_whitening(model: RecurrentModel, split: Split) -> Whitening:
+    """Learn from training clips how takes of one word differ; the covariance is softened by its mean."""
+    chosen = np.random.default_rng(1).permutation(len(split))[:N_WHITENED]
+    model.eval()
+    found = [model.embed(*model.states(x, lengths)).numpy() for x, lengths, _ in split.batches(BATCH, chosen)]
+    embeddings, labels = _unit(np.concatenate(found)), split.labels[chosen]
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    deviations = (embeddings - sums[labels] / counts[labels, None])[counts[labels] >= LEAST_TAKES]
+    if not len(deviations):
+        raise ConfigError(f"no word has {LEAST_TAKES} training clips: nothing to learn how takes of one word differ")
+    values, directions = np.linalg.eigh(deviations.T @ deviations / len(deviations))
+    matrix = directions / np.sqrt(np.maximum(values, 0) + values.mean())
+    return Whitening(embeddings.mean(0).astype(np.float32), matrix.astype(np.float32))
+
+
+def _training_clips(run: Run, experiment: Experiment, data: Path) -> Split:
+    cache = open_cache(data, experiment.front_end)
+    if cache.meta["corpus_digest"] != run.record["corpus"]["digest"]:
+        raise ConfigError(f"{data}: not the features that {run.id} was trained on; name their corpus with --data")
+    return select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), TRAIN)
 
 
 def _metadata(run: Run, model: RecurrentModel, experiment: Experiment) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from kwspot.cli import app
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments.runs import ENCODER, MODEL
 from kwspot.export import encoder as exported
-from kwspot.export.encoder import torch_embeddings, write_encoder
+from kwspot.export.encoder import fit_whitening, torch_embeddings, write_encoder
 from kwspot.export.export import is_encoder, write_models
+from kwspot.features.cache import open_cache
+from kwspot.features.dataset import resolve_task, select
 from kwspot.models.loading import load_model
 from kwspot.training.run import run_experiment
 from tests.toy import make_cache, toy_experiment
@@ -48,14 +50,40 @@ def test_file_computes_what_torch_does_for_any_length(tmp_path, cell):
     run, data = trained(tmp_path, cell)
     file = session(write_encoder(run, data))
     model, experiment = load_model(run, torch.device("cpu"))
+    cache = open_cache(data, experiment.front_end)
+    whitening = fit_whitening(model, select(cache, resolve_task(experiment.task, cache), "train"))
     for n_samples in (480, 3680, 9000, 30_000):
         clips = np.random.default_rng(n_samples).normal(0, 0.1, (3, n_samples)).astype(np.float32)
         embedding, frames = file.run(["embedding", "frames"], {"waveform": clips})
-        expected = torch_embeddings(model, experiment, clips)
+        expected = whitening(torch_embeddings(model, experiment, clips))
         assert ((unit(embedding) * unit(expected)).sum(-1) > 0.99).all()
         assert frames.shape[::2] == embedding.shape
         if n_samples <= 3680:  # the frames look back over a clip's length, here 0.23 s
             np.testing.assert_allclose(frames[:, -1], embedding, atol=1e-4)
+
+
+def test_whitened_takes_differ_alike_in_all_directions(run_and_data):
+    run, data = run_and_data
+    model, experiment = load_model(run, torch.device("cpu"))
+    cache = open_cache(data, experiment.front_end)
+    split = select(cache, resolve_task(experiment.task, cache), "train")
+    plain = np.concatenate([model.embed(*model.states(x, n)).detach().numpy() for x, n, _ in split.batches(64)])
+    white = fit_whitening(model, split)(plain)
+
+    def unevenness(embeddings):
+        about = np.concatenate([e - e.mean(0) for e in (embeddings[split.labels == w] for w in range(3))])
+        values = np.linalg.eigvalsh(about.T @ about)
+        return values[-1] / values.mean()
+
+    assert unevenness(white) < 0.6 * unevenness(unit(plain))
+
+
+def test_features_of_another_corpus_are_refused(run_and_data, tmp_path):
+    run, _ = run_and_data
+    make_cache(tmp_path, seed=5)
+    with pytest.raises(ConfigError, match="not the features that"):
+        write_encoder(run, tmp_path, tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_a_clip_in_a_batch_is_the_clip_alone(run_and_data):
