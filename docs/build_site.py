@@ -25,6 +25,7 @@ ELSEWHERE = {
     "kwspot/inference/bundled/encoder.md": "encoder.md",
     "kwspot/inference/bundled/keywords10.md": "keywords10.md",
     "kwspot/inference/bundled/keywords10_long.md": "keywords10_long.md",
+    "kwspot/inference/bundled/keywords10_nano.md": "keywords10_nano.md",
 }
 LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")  # within the repository: no colon, as in https:
 

@@ -140,7 +140,7 @@ def test_version():
         (["predict", "x.wav", "--model", "lstm.onnx"], 3, "lstm.onnx: no such model; 'kwspot models' lists"),
         (["predict", "--random", "--data", "nowhere"], 3, "nowhere: no such folder"),
         (["predict", "--random"], 3, "data: no clips"),
-        (["models", "nothing"], 3, "bundled models: keywords10, keywords10_long"),
+        (["models", "nothing"], 3, "bundled models: keywords10, keywords10_long, keywords10_nano"),
         (["export", "lstm"], 3, "no such run"),
         (["export", "lstm", "--int8", "--stream"], 2, "two different files; choose one"),
         (["tensorboard"], 3, "no runs with events yet"),
@@ -265,6 +265,7 @@ def test_models_lists_bundled_ones_and_runs(project):
         "model",
         "keywords10",
         "keywords10_long",
+        "keywords10_nano",
         next((project / "runs").iterdir()).name,
     ]
     assert " – " not in lines[2]  # eval wrote the test accuracy into the file
@@ -278,7 +279,12 @@ def test_models_lists_bundled_ones_and_runs(project):
     (next((project / "runs").iterdir()) / "model.onnx").write_text("damaged")
     done = run("models")
     assert done.exit_code == 4
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["model", "keywords10", "keywords10_long"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "model",
+        "keywords10",
+        "keywords10_long",
+        "keywords10_nano",
+    ]
     assert "no model that onnxruntime can read" in done.stderr
 
 
@@ -290,9 +296,9 @@ def test_models_lists_bundled_ones_and_runs(project):
         ("eval l", {"lstm", "RUN"}),
         ("eval --runs nowhere l", set()),
         ("runs show ls", {"lstm", "RUN"}),
-        ("predict --model k", {"keywords10", "keywords10_long"}),
+        ("predict --model k", {"keywords10", "keywords10_long", "keywords10_nano"}),
         ("predict --model l", {"RUN"}),
-        ("models k", {"keywords10", "keywords10_long"}),
+        ("models k", {"keywords10", "keywords10_long", "keywords10_nano"}),
     ],
 )
 def test_shell_completion_knows_the_names(project, line, expected):

@@ -110,8 +110,8 @@ def test_it_compares_records_as_here_and_draws_them(light):
 
 @slow
 def test_it_lists_models_and_experiments_and_the_doctor_finds_no_fault(light):
-    assert [line.split()[0] for line in light.run("kwspot", "models").stdout.splitlines()][1:3] == [
-        "keywords10", "keywords10_long",
+    assert [line.split()[0] for line in light.run("kwspot", "models").stdout.splitlines()][1:4] == [
+        "keywords10", "keywords10_long", "keywords10_nano",
     ]  # fmt: skip
     assert "lstm" in light.run("kwspot", "experiments").stdout
     done = light.run("kwspot", "doctor")

@@ -11,7 +11,7 @@ import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
-from kwspot.errors import KwspotError
+from kwspot.errors import KwspotError, MissingError
 
 if TYPE_CHECKING:
     from kwspot.experiments.runs import Run
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def eval_(
     names: RunNames,
-    split: Annotated[str, typer.Option(help="validation, test, or test12 for the 12-class test archive.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="validation, test, or test12 for the 12-class test archive. Default: test; with --false-alarms all."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object per run.")] = False,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
@@ -30,13 +35,23 @@ def eval_(
         bool, typer.Option("--streaming", help="Also measure the run's two model files: whole clips, and streams.")
     ] = False,
     false_alarms: Annotated[
-        bool, typer.Option("--false-alarms", help="Also measure FRR and false alarms per hour in long audio.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Measure false alarms per hour and recall in real recordings, and nothing else."
+        ),
+    ] = None,
+    transcripts: Annotated[
+        Path | None,
+        typer.Option(help="With --false-alarms: what is said in them. Default: the table in the folder."),
+    ] = None,
+    long_audio: Annotated[
+        bool, typer.Option("--long-audio", help="Also measure FRR and false alarms per hour in assembled sound.")
     ] = False,
-    hours: Annotated[float, typer.Option(min=0.01, help="With --false-alarms: length of the long audio.")] = 3.0,
-    snr_db: Annotated[float, typer.Option(help="With --false-alarms: SNR, speech over noise.")] = 10.0,
+    hours: Annotated[float, typer.Option(min=0.01, help="With --long-audio: its length.")] = 3.0,
+    snr_db: Annotated[float, typer.Option(help="With --long-audio: SNR, speech over noise.")] = 10.0,
     target: Annotated[
         float,
-        typer.Option("--target-fa-per-hour", min=0, help="With --false-alarms: the rate to aim for."),
+        typer.Option("--target-fa-per-hour", min=0, help="The rate of false alarms to choose a threshold for."),
     ] = 1.0,
     robustness: Annotated[
         bool,
@@ -51,11 +66,17 @@ def eval_(
     The interval is a bootstrap over speakers. Results are kept in the run's
     folder, where 'kwspot compare' finds them.
 
-    --false-alarms assembles hours of sound from the split's recordings:
-    keywords at known times among other words, in noise. On the validation
-    split it chooses the operating point (threshold, smoothing and refractory
-    period) and writes it into the run's model files; on another split it uses
-    the one they hold.
+    --false-alarms searches real recordings: a keyword that the transcript has
+    is a detection, every other one a false alarm. The table of transcripts is
+    text.tsv (path, text, perhaps speaker), Kaldi's text or LibriSpeech's
+    .trans.txt; a words.ctm beside it says when words sound. It takes any model
+    of 'kwspot models', too, and continues where it was stopped.
+    --long-audio assembles hours of sound from the split's clips: keywords at
+    known times among other words, in noise.
+
+    Both choose the operating point of a run on the validation split (threshold
+    and smoothing) and write it into its model files; on another split they use
+    the one these hold.
 
     Examples:
 
@@ -69,7 +90,9 @@ def eval_(
 
       kwspot eval lstm --streaming
 
-      kwspot eval lstm --false-alarms --split validation
+      kwspot eval lstm --long-audio --split validation
+
+      kwspot eval keywords10 --false-alarms recordings --transcripts text.tsv
 
       kwspot eval lstm --robustness --plots plots
     """
@@ -78,8 +101,14 @@ def eval_(
     from kwspot.export.export import refresh_metadata
     from kwspot.reports.accuracy import evaluation_table
 
-    long_audio = {"hours": hours, "snr_db": snr_db, "per_hour": target} if false_alarms else None
-    extras = list(_extras(split, data, streaming=streaming, long_audio=long_audio, robustness=robustness))
+    if false_alarms:
+        _in_recordings(names, runs, as_json, plots, {
+            "folder": false_alarms, "transcripts": transcripts, "split": split or "all", "per_hour": target
+        })  # fmt: skip
+        return
+    split = split or "test"
+    assembled = {"hours": hours, "snr_db": snr_db, "per_hour": target} if long_audio else None
+    extras = list(_extras(split, data, streaming=streaming, long_audio=assembled, robustness=robustness))
     below = []
     for run in [run for name in names for run in finished_runs(runs, name)]:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
@@ -101,6 +130,37 @@ def eval_(
             below.append(f"{run.id} {evaluation['accuracy']:.4f}")
     if below:
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
+
+
+def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | None, asked: dict[str, Any]) -> None:
+    """Measure runs, or models that are not of a run, in real recordings."""
+    from kwspot.evaluation.recordings import measure_recordings, measure_run
+    from kwspot.experiments.runs import STREAMED, WINDOWS, finished_runs, read_run
+    from kwspot.export.export import refresh_metadata
+    from kwspot.inference.streaming import Stream, open_model
+    from kwspot.reports.recordings import plot_recordings, recordings_table
+
+    for name in names:
+        measured: dict[str, dict[str, Any]] = {}
+        try:
+            found = finished_runs(runs, name)
+        except MissingError:
+            model = open_model(name, runs)
+            partial = runs / "measured" / f"{Path(name).stem}.partial.jsonl"
+            with console.progress("recordings", unit="recordings") as report:
+                record = measure_recordings(model, **asked, partial=partial, report=report)
+            measured[model.name] = {STREAMED if isinstance(model, Stream) else WINDOWS: record}
+        else:
+            for run in found:
+                with console.progress("recordings", unit="recordings") as report:
+                    measured[run.id] = measure_run(run, **asked, report=report)
+                refresh_metadata(read_run(run.path))
+        for title, record in measured.items():
+            text = json.dumps({"model": title, **record}) if as_json else f"{title}\n{recordings_table(record)}"
+            console.say(text)
+            if plots:
+                plot_recordings(record, path := plots / f"recordings_{title}.svg")
+                console.note(f"wrote {path}")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def export(
         ),
     ],
     stream: Annotated[bool, typer.Option("--stream", help="Only the file for streaming.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights; also with --stream.")] = False,
     most_lost: Annotated[
         float, typer.Option(min=0, max=1, help="Validation accuracy that --int8 may cost, as a fraction.")
     ] = 0.005,
@@ -53,10 +53,10 @@ def export(
 
       kwspot export lstm --stream --out spotter.stream.onnx
 
+      kwspot export lstm --stream --int8
+
       kwspot export house --out house.onnx
     """
-    if stream and int8:
-        raise ConfigError("--stream and --int8 are two different files; choose one")
     if enrolled := next((model.path for model in enrolled_models(runs) if model.name == name), None):
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return
@@ -81,7 +81,9 @@ def export(
         console.say(f"{path}\t{path.stat().st_size} bytes")
         return
     trained = prepare(run, data)
-    if int8:
+    if int8 and stream:
+        paths = [write_stream_model(trained, out, int8=True)]
+    elif int8:
         path, before, after = write_int8_model(trained, most_lost, out)
         console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")
         paths = [path]

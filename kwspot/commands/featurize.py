@@ -45,6 +45,13 @@ def featurize(
         Path | None,
         typer.Option(metavar="TARGETS.npy", help="With --from-frames: a teacher's embedding of every clip."),
     ] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Instead of clips: long recordings, for train.background to cut from."),
+    ] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(help="With --background: what is said in them. Default: the table in the folder.")
+    ] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
@@ -64,6 +71,8 @@ def featurize(
       kwspot featurize lstm -o front_end.hop_ms=20
 
       kwspot featurize lstm --from-frames frames.npy index.tsv --scale 0.1 --data imported
+
+      kwspot featurize lstm --background recordings --transcripts text.tsv
     """
     from kwspot.experiments.registry import load_experiment, own_names
     from kwspot.features.extract import featurize as compute
@@ -79,6 +88,9 @@ def featurize(
         frames = read_frames(*from_frames, front_ends[0], scale=scale, offset=offset, noise=noise, targets=targets)
         _import(frames, front_ends[0], check, data, quiet)
         return
+    if background:
+        _background(background, transcripts, front_ends, data, quiet)
+        return
     n_skipped = 0
     for front_end in front_ends:
         with console.progress("featurize", unit="clips", quiet=quiet) as report:
@@ -92,6 +104,26 @@ def featurize(
         console.say(str(cache.folder))
     if strict and n_skipped:
         raise KwspotError(f"{data}: {n_skipped} skipped, which --strict does not allow")
+
+
+def _background(folder: Path, transcripts: Path | None, front_ends: list["FrontEnd"], data: Path, quiet: bool) -> None:
+    from kwspot.features.background import write_background
+
+    for front_end in front_ends:
+        with console.progress("background", unit="recordings", quiet=quiet) as report:
+            background, skipped = write_background(data, folder, front_end, transcripts=transcripts, report=report)
+        for name, reason in skipped:
+            console.note(f"skipped {folder / name}: {reason}")
+        if not quiet:
+            minutes = {
+                split: sum(stretch.n_frames for stretch in background.of(split)) * front_end.hop_ms / 60_000
+                for split in ("train", "validation", "test")
+            }
+            console.note(
+                f"{len(background.stretches):,} recordings: "
+                + ", ".join(f"{n:.0f} min {split}" for split, n in minutes.items())
+            )
+        console.say(str(background.folder))
 
 
 def _import(frames: "Frames", front_end: "FrontEnd", recordings: Path | None, data: Path, quiet: bool) -> None:

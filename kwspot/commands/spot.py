@@ -44,6 +44,9 @@ def spot(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     labels: Annotated[bool, typer.Option("--labels", help="Print a label track of one file for Audacity.")] = False,
+    textgrid: Annotated[
+        bool, typer.Option("--textgrid", help="Print a TextGrid of one file for Praat, which ELAN imports.")
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw one recording with its posteriors and keywords, as .svg or .png."),
@@ -68,11 +71,13 @@ def spot(
 
       kwspot spot --labels meeting.wav > meeting.txt
 
+      kwspot spot --textgrid meeting.wav > meeting.TextGrid
+
       kwspot spot meeting.wav --plot meeting.svg
 
       sox meeting.m4a -t wav - | kwspot spot -
     """
-    form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels)
+    form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels, textgrid=textgrid)
     from kwspot.audio.blocks import long_sounds
     from kwspot.inference.pipeline import LONGEST_TRACE_S, Trace, detection_settings
     from kwspot.inference.pipeline import spot as spot_blocks
@@ -87,13 +92,15 @@ def spot(
     with console.progress("spot", unit="s", quiet=quiet, brief=True) as report:
         passed = Passed(streaming_model.sample_rate, report)
         for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
-            if (labels or plot) and n_before:
-                raise ConfigError(f"{'--labels' if labels else '--plot'}: one recording at a time; give one")
+            if n_before and (plot or form in ("labels", "textgrid")):
+                raise ConfigError(f"--{'plot' if plot else form}: one recording at a time; give one")
             try:
                 if isinstance(blocks, KwspotError):
                     raise blocks
+                before_s = passed.seconds
                 for event in spot_blocks(streaming_model, passed(blocks, name), settings, trace):
                     lines.event(name, event)
+                lines.end(passed.seconds - before_s)
                 n_recordings += 1
             except KwspotError as error:
                 n_failed += 1
@@ -132,11 +139,15 @@ class Passed:
 
 
 class EventLines:
-    """Prints one line per detection: JSON, CSV, Audacity's labels, columns on a terminal, tabs elsewhere."""
+    """Prints one line per detection: JSON, CSV, Audacity's labels, columns on a terminal, tabs elsewhere.
+
+    A TextGrid is printed at the end of its recording, since it begins with the number of its intervals.
+    """
 
     def __init__(self, model: str, form: str) -> None:
         self.model, self.form = model, form
         self.n_events = 0
+        self.events: list[Event] = []  # of a TextGrid
         self.gap = "  " if sys.stdout.isatty() else "\t"
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a path may be no UTF-8
         if form == "csv":
@@ -151,12 +162,21 @@ class EventLines:
         elif self.form == "csv":
             figures = [f"{event.posterior:.6f}", f"{start:.3f}", f"{end:.3f}"]
             self._line(console.csv_line([name, event.word, *figures, self.model]))
+        elif self.form == "textgrid":
+            self.events.append(event)
         elif self.form == "labels":
             self._line(f"{start:.3f}\t{end:.3f}\t{event.word}")
         else:
             width = 8 if self.gap == "  " else 0
             cells = [f"{start:{width}.2f}", f"{end:{width}.2f}", event.word.ljust(width), f"{event.posterior:.2f}"]
             self._line(self.gap.join([*([] if name is None else [name]), *cells]))
+
+    def end(self, seconds: float) -> None:
+        """End a recording of so many seconds."""
+        if self.form == "textgrid":
+            from kwspot.inference.labels import textgrid
+
+            self._line(textgrid(self.events, seconds))
 
     def failure(self, name: str, error: KwspotError) -> None:
         """Print why a recording failed."""

@@ -64,10 +64,15 @@ class Corpus:
         return sorted({clip.word for clip in self.clips if clip.split != TEST12})
 
 
-def which_split(speaker: str) -> str:
-    """Return the official split of a speaker: SHA-1, mod 2^27, scaled to per cent."""
+def hash_per_cent(speaker: str) -> float:
+    """Return where a speaker lies between 0 and 100: SHA-1, mod 2^27, scaled."""
     most_clips = 2**27 - 1  # TensorFlow's MAX_NUM_WAVS_PER_CLASS
-    per_cent = (int(sha1(speaker.encode()).hexdigest(), 16) % (most_clips + 1)) * (100.0 / most_clips)
+    return (int(sha1(speaker.encode()).hexdigest(), 16) % (most_clips + 1)) * (100.0 / most_clips)
+
+
+def which_split(speaker: str) -> str:
+    """Return the official split of a speaker."""
+    per_cent = hash_per_cent(speaker)
     return VALIDATION if per_cent < 10 else TEST if per_cent < 20 else TRAIN
 
 

@@ -16,6 +16,7 @@ import statistics
 from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import Run, finished_runs, list_runs
 from kwspot.files import digest_of
+from kwspot.tasks import SILENCE, silence_of
 
 SPLITS = ("train", "validation", "test", "test12")
 
@@ -215,6 +216,8 @@ def remarks(rows: Iterable[Row]) -> list[str]:
             found = [run.evaluations[key] for run in row.runs if key in run.evaluations]
             mean = statistics.fmean(evaluation["accuracy"] for evaluation in found)
             clips = f"{found[0]['n']:,} {found[0]['split']} clips of {found[0]['corpus']['name']}"
+            if SILENCE in row.scope.classes and found[0]["split"] != "test":
+                clips += f" (silence: {silence_of(found[0]['split'])})"
             elsewhere.setdefault(clips, []).append(f"{row.label} {100 * mean:.1f} %")
     return said + [f"on other recordings, {clips}: {', '.join(each)}" for clips, each in elsewhere.items()]
 
@@ -263,11 +266,19 @@ def caption(rows: Sequence[Row]) -> str:
         [
             *scoped,
             f"Train and validation figures are those of the best epoch on validation; {spread}",
+            *_silence(rows),
             *_intervals(rows),
             *(text[0].upper() + text[1:] for text in remarks(rows)),
             f"Trained on {' and '.join(machines)} with {', '.join(versions)}.",
         ]
     )
+
+
+def _silence(rows: Iterable[Row]) -> list[str]:
+    """Say what `silence` is in the figures of the table, if it is a class of any row."""
+    if not any(SILENCE in row.scope.classes for row in rows):
+        return []
+    return [f"`{SILENCE}` is {silence_of('test')} in test figures, {silence_of('validation')} elsewhere"]
 
 
 def _machine(run: Run) -> str:

@@ -40,6 +40,8 @@ COARSE = THRESHOLDS[::5]  # enough to choose the other settings by
 SMOOTHING_MS = (80.0, 160.0, 240.0, 320.0, 400.0)  # tried on validation
 REFRACTORY_MS = (400.0, 800.0)
 WORST = 10  # sources of false alarms that are named
+COVERED = 0.9  # of the words' beginnings, and of their ends
+LONGEST_MARGIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Outcome:
     missed: list[Spoken]
     wrong: list[tuple[Spoken, str]]  # missed, with the word of the event
     false_alarms: list[tuple[str, str]]  # word of the event, clip or `noise`
+    detected: list[tuple[Spoken, Event]]
 
 
 def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[str]) -> Outcome:
     """Match events to what was said, both in order of time: one event of its word detects a keyword."""
     starts = [said.start_s - TOLERANCE_S for said in spoken]
-    detected: set[int] = set()
+    detected: dict[int, Event] = {}
     wrong: dict[int, str] = {}
     false_alarms = []
     for event in events:
@@ -62,13 +65,18 @@ def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[
         i = bisect_right(starts, middle) - 1
         said = spoken[i] if i >= 0 and middle <= spoken[i].end_s + TOLERANCE_S else None
         if said is not None and said.word == event.word and i not in detected:
-            detected.add(i)
+            detected[i] = event
         elif said is not None and said.word in keywords and said.word != event.word and i not in wrong:
             wrong[i] = event.word
         else:
             false_alarms.append((event.word, said.clip if said else "noise"))
     missed = [i for i, said in enumerate(spoken) if said.word in keywords and i not in detected]
-    return Outcome([spoken[i] for i in missed], [(spoken[i], wrong[i]) for i in missed if i in wrong], false_alarms)
+    return Outcome(
+        [spoken[i] for i in missed],
+        [(spoken[i], wrong[i]) for i in missed if i in wrong],
+        false_alarms,
+        [(spoken[i], event) for i, event in detected.items()],
+    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,22 @@ def choose(trial: Trial, per_hour: float) -> DetectionSettings:
     return replace(best, threshold=at_rate(trial.curve(best), per_hour)[0])
 
 
+def with_margins(trial: Trial, settings: DetectionSettings) -> DetectionSettings:
+    """Set what events lack at both ends, so that nine of ten cover the beginning of their word, nine of ten its end.
+
+    A word sounds where its clip is at most 25 dB below its loudest 10 ms.
+    """
+    bare = replace(settings, before_ms=0.0, after_ms=0.0)
+    before, after = [0.0], [0.0]
+    for said, event in trial.outcome(trial.smoothed(bare), bare).detected:
+        start_s, end_s = trial.assembly.sounding(said)
+        before.append(event.start_s - start_s)
+        after.append(end_s - event.end_s)
+    least, most = 0.0, 1000 * LONGEST_MARGIN_S
+    margins = [float(np.clip(1000 * np.quantile(lacking, COVERED), least, most).round()) for lacking in (before, after)]
+    return replace(bare, before_ms=margins[0], after_ms=margins[1])
+
+
 def measure_false_alarms(
     run: Run,
     *,
@@ -196,7 +220,9 @@ def _reported(assembly: Assembly, report: Callable[..., None], way: str) -> Iter
 
 def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen: bool) -> dict[str, Any]:
     """Return settings, curve, the points at their threshold and at the rate, and what goes wrong there."""
-    settings = choose(trial, per_hour) if chosen else detection_settings(trial.streaming_model.metadata)
+    settings = (
+        with_margins(trial, choose(trial, per_hour)) if chosen else detection_settings(trial.streaming_model.metadata)
+    )
     curve = trial.curve(settings)
     smoothed = trial.smoothed(settings)
     outcome = trial.outcome(smoothed, settings)

@@ -30,6 +30,7 @@ PAUSE_S = (0.5, 5.5)  # shortest and longest
 KEYWORD_SHARE = 1 / 3  # of the utterances
 SCENE_S = 120.0  # of one kind of noise at one level
 LEVEL_DB = (-35.0, -20.0)  # active level of the speech below full scale
+AUDIBLE_DB = 25.0  # below its loudest 10 ms, of a clip
 TALKERS = 8
 BABBLE_S = 20
 N_SAID = TALKERS * BABBLE_S  # clips in the babble
@@ -61,6 +62,15 @@ class Assembly:
     def seconds(self) -> float:
         """Length of the sound: it ends with the last utterance."""
         return self.spoken[-1].end_s
+
+    def sounding(self, said: Spoken) -> tuple[float, float]:
+        """Return from when to when a word sounds: where its clip is at most 25 dB below its loudest 10 ms."""
+        clip, rate = read_clip(self.data / said.clip, self.front_end).waveform, self.front_end.sample_rate
+        hop = rate // 100
+        levels = np.square(clip[: len(clip) // hop * hop].reshape(-1, hop)).mean(1)
+        (loud,) = np.nonzero(levels >= levels.max() * 10 ** (-AUDIBLE_DB / 10))
+        start_s = round(said.end_s * rate) / rate - len(clip) / rate
+        return start_s + loud[0] * hop / rate, start_s + (loud[-1] + 1) * hop / rate
 
     def blocks(self) -> Iterator[Waveform]:
         """Yield the sound, utterance by utterance."""

@@ -8,6 +8,7 @@ speakers as there are, with replacement, each with all of their clips (Bisani an
 """
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,20 @@ def operating_thresholds(logits: ArrayLike, labels: ArrayLike) -> dict[str, floa
         lowest = round(float(posteriors[falling[reached[-1]]]), 4) if len(reached) else None
         thresholds[f"precision_{wanted}"] = lowest
     return thresholds
+
+
+def poisson_interval(n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the exact interval of the mean of a Poisson count (Garwood, Biometrika 1936)."""
+    tail = (1 - confidence) / 2
+    lower = _where_at_most(n - 1, 1 - tail) if n else 0.0
+    return lower, _where_at_most(n, tail)
+
+
+def _where_at_most(n: int, probability: float) -> float:
+    """Return the mean with which a Poisson count is at most `n` with this probability."""
+    low, high = 0.0, n + 10 * math.sqrt(n + 1) + 10
+    for _ in range(100):
+        middle = (low + high) / 2
+        terms = [math.exp(k * math.log(middle) - middle - math.lgamma(k + 1)) for k in range(n + 1)]
+        low, high = (middle, high) if math.fsum(terms) > probability else (low, middle)
+    return (low + high) / 2

@@ -7,8 +7,9 @@ trace.jsonl      with --trace, a line an epoch from 0 on: gradient and state_spr
 best.pt          weights of the best epoch          checkpoint.pt   everything a resumed run needs
 metrics.json     figures of the best epoch; written last, so it marks the run as finished
 model.onnx       the best epoch as one file, for whole clips; model.stream.onnx for sound as it comes,
-                 model.int8.onnx with weights of 8 bits; encoder.onnx of a run that trained an encoder
-false-alarms-<split>.json   what `kwspot eval --false-alarms` measured in long audio
+                 model.int8.onnx and model.int8.stream.onnx with weights of 8 bits; encoder.onnx of an encoder's run
+false-alarms-<split>.json   what `kwspot eval --long-audio` measured in assembled sound
+recordings-<split>.json     what `kwspot eval --false-alarms` measured in real recordings
 eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the same for TensorBoard
 robustness-<split>.json   what `kwspot eval --robustness` measured
 """
@@ -30,10 +31,22 @@ SCHEMA = 1
 RUN, HISTORY, TIMING, METRICS = "run.json", "history.jsonl", "timing.jsonl", "metrics.json"
 TRACE = "trace.jsonl"
 BEST, CHECKPOINT = "best.pt", "checkpoint.pt"
-MODEL, STREAM, INT8 = "model.onnx", "model.stream.onnx", "model.int8.onnx"
+MODEL, STREAM = "model.onnx", "model.stream.onnx"
+INT8, INT8_STREAM = "model.int8.onnx", "model.int8.stream.onnx"
 ENCODER = "encoder.onnx"
+RECORDINGS = "recordings"
 WINDOWS, STREAMED = "windows", "stream"  # long audio: with MODEL window by window, or with STREAM
-RECORD_FILES = (RUN, HISTORY, TIMING, TRACE, METRICS, "eval-*.json", "false-alarms-*.json", "robustness-*.json")
+RECORD_FILES = (
+    RUN,
+    HISTORY,
+    TIMING,
+    TRACE,
+    METRICS,
+    "eval-*.json",
+    "false-alarms-*.json",
+    f"{RECORDINGS}-*.json",
+    "robustness-*.json",
+)
 
 # What `kind` says of a condition in robustness-<split>.json.
 CLEAN, NOISE, BABBLE, GAIN = "clean", "noise", "babble", "gain"
@@ -57,6 +70,7 @@ class Run:
     evaluations: dict[str, dict[str, Any]]  # by split
     false_alarms: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
     robustness: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split
+    recordings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by split, then WINDOWS and STREAMED
 
     @property
     def id(self) -> str:
@@ -123,6 +137,7 @@ def read_run(path: Path) -> Run:
         evaluations=_measured(path, "eval-"),
         false_alarms=_measured(path, "false-alarms-"),
         robustness=_measured(path, "robustness-"),
+        recordings=_measured(path, f"{RECORDINGS}-"),
     )
 
 

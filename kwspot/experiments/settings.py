@@ -140,6 +140,16 @@ class ObjectiveSettings(Settings):
     clips_per_word: Annotated[int, Field(ge=2)] | None = None  # that stand together in a batch
 
 
+class BackgroundSettings(Settings):
+    """Windows of long recordings that every batch gets besides its clips (training.background); shares of its clips."""
+
+    speech_share: NotNegative = 0.5  # running speech: `unknown`
+    hard_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of that: drawn by what the model takes for a keyword
+    spoken_share: NotNegative = 0.1  # keywords in sentences
+    noise_share: NotNegative = 0.1  # noise and music: `silence`
+    jitter: NotNegative = 0.0  # nats, standard deviation, of half of them: to be as rough as the clips (JPEG's: 0.4)
+
+
 class TrainSettings(Settings):
     """How an experiment is trained."""
 
@@ -151,8 +161,10 @@ class TrainSettings(Settings):
     label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
     swa_epochs: Positive | None = None  # evaluate the mean of the weights of the last epochs
+    start_from: str | None = None  # a finished run with the same model and classes, whose weights are trained on
     distill: DistillSettings | None = None
     objective: ObjectiveSettings | None = None  # of an encoder
+    background: BackgroundSettings | None = None  # of a spotter that is left running
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
     patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
@@ -179,6 +191,7 @@ class NeighbourSettings(Settings):
     cut_shift_ms: Annotated[list[float], Field(min_length=2, max_length=2)] = [550.0, 800.0]  # least and most
     unknown_shift_ms: NotNegative = 600.0  # of other words at most: pieces of them are other words too
     overlap_ms: NotNegative = 300.0  # of a neighbour's end that the next clip may take the place of
+    closeness: Annotated[float, Field(gt=0, le=1)] | None = None  # of the quiet around a word that neighbours may take
 
 
 class AugmentSettings(Settings):

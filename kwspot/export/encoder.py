@@ -82,7 +82,8 @@ class Whitening:
 
     def __call__(self, embeddings: Floats) -> Floats:
         """Whiten."""
-        return (_unit(embeddings) - self.mean) @ self.matrix
+        whitened: Floats = (_unit(embeddings) - self.mean) @ self.matrix
+        return whitened
 
     def behind(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """Let a graph whiten its embeddings."""

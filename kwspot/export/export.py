@@ -29,9 +29,10 @@ from kwspot.corpus.layout import TEST, VALIDATION, read_corpus
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import logits_of
 from kwspot.evaluation.metrics import operating_thresholds
-from kwspot.experiments.runs import INT8, MODEL, STREAM, STREAMED, WINDOWS, Run
+from kwspot.experiments.runs import INT8, INT8_STREAM, MODEL, STREAM, STREAMED, WINDOWS, Run
 from kwspot.experiments.settings import Experiment, FrontEnd
 from kwspot.export.onnx_graph import clip_graph, network_graph, state_parts, stream_graph, with_front_end
+from kwspot.export.onnx_ops import used_bands
 from kwspot.export.quantization import quantised
 from kwspot.features.cache import open_cache
 from kwspot.features.dataset import Split, resolve_task, select
@@ -153,8 +154,11 @@ def write_clip_model(trained: Trained, path: Path | None = None) -> Path:
     return write_graph(graph, trained.metadata, path or trained.run.path / MODEL)
 
 
-def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
-    """Write the file for sound as it comes; ConfigError if the model reads both ways."""
+def write_stream_model(trained: Trained, path: Path | None = None, *, int8: bool = False) -> Path:
+    """Write the file for sound as it comes, on demand with weights of 8 bits; ConfigError if the model reads both ways.
+
+    Its lengths are in samples.
+    """
     run, model, front_end = trained.run, trained.model, trained.experiment.front_end
     if not can_stream(run):
         raise ConfigError(f"{run.id}: bidirectional, so it needs the end of a clip first and cannot stream")
@@ -167,8 +171,12 @@ def write_stream_model(trained: Trained, path: Path | None = None) -> Path:
             state[:, :lead] = clips[:, :lead]
             posteriors = _outputs(graph, samples=clips[:, lead : lead + n_samples], state=state)[0]
             _require_same(trained, posteriors[:, -1], clips)
-    of_streams = {"step_length": step, "lead_length": lead, "spotting": spotting_of(run, STREAMED)}  # samples
-    return write_graph(graph, trained.metadata | of_streams, path or run.path / STREAM)
+    known = trained.metadata | {"step_length": step, "lead_length": lead, "spotting": spotting_of(run, STREAMED)}
+    if not int8:
+        return write_graph(graph, known, path or run.path / STREAM)
+    # All that differs are the weights, which are those of the file for clips.
+    small = quantised(graph, spared=[used_bands(front_end)[1]])
+    return write_graph(small, known | {"weights": "int8"}, path or run.path / INT8_STREAM)
 
 
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
@@ -209,9 +217,15 @@ def refresh_metadata(run: Run) -> None:
 def spotting_of(run: Run, mode: str) -> dict[str, Any] | None:
     """Return what a model file says of long audio: the settings chosen on validation, and what they were chosen from.
 
+    Real recordings decide, assembled sound where none were measured; only that knows what events lack at their ends.
     `curve` holds [threshold, false alarms per hour, FRR as a fraction]. None if nothing was measured.
     """
     measured = run.false_alarms.get(VALIDATION, {})
+    if real := run.recordings.get(VALIDATION, {}).get(mode):
+        known = {"hours": real["speech"]["hours"], "target_per_hour": real["target_per_hour"]}
+        assembled = measured.get(mode, {}).get("settings", {})
+        margins = {name: assembled[name] for name in ("before_ms", "after_ms") if name in assembled}
+        return {**real["settings"], **margins, **known, "curve": real["curve"]}
     if mode not in measured:
         return None
     known = {key: measured[key] for key in ("hours", "snr_db", "target_per_hour")}

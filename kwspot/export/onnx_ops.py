@@ -30,8 +30,7 @@ def log_mel(waveform: Var, front_end: FrontEnd) -> Var:
     The Fourier transform is a convolution with windowed cosines and sines, of the bins that a mel band uses. They
     are written as formulas and computed once, when the file is loaded: a table would be half a megabyte.
     """
-    bands = mel_bands(front_end).numpy()  # (n_fft // 2 + 1, n_mels)
-    bins = np.flatnonzero(bands.any(axis=1))
+    bins, bands = used_bands(front_end)
     window = torch.hann_window(front_end.win_length).numpy()
     # Whole numbers below 2^24 are exact in float32; the remainder keeps the angle within one turn.
     turns = op.mod(
@@ -45,8 +44,15 @@ def log_mel(waveform: Var, front_end: FrontEnd) -> Var:
     )  # (batch, 2 * n_bins, n_frames)
     real, imaginary = op.split(op.mul(spectrum, spectrum), outputs_count=2, axis=1)
     power = op.transpose(op.add(real, imaginary), perm=(0, 2, 1))
-    mel = op.matmul(power, const(bands[bins]))
+    mel = op.matmul(power, const(bands))
     return op.log(op.add(mel, const(np.float32(front_end.log_offset))))
+
+
+def used_bands(front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bins that a mel band uses (n_bins,), and their weights in every band (n_bins, n_mels)."""
+    bands = mel_bands(front_end).numpy()  # (n_fft // 2 + 1, n_mels)
+    bins = np.flatnonzero(bands.any(axis=1))
+    return bins, bands[bins]
 
 
 def scaled(features: Var, scaling: FeatureNorm | None) -> Var:

@@ -7,6 +7,8 @@ weights out when it opens the file and computes in single precision, so nothing 
 have them, and the file runs as fast as the one with weights of 32 bits.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx.helper import make_node
@@ -16,26 +18,30 @@ LARGEST = 127
 SUMMED = {"Conv": (1, 2), "RNN": (2,), "LSTM": (2,), "GRU": (2,), "MatMul": (0,)}  # axes of a layer's weights
 
 
-def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the weights of its layers in 8 bits; biases and normalisations stay as they are."""
+def quantised(model: onnx.ModelProto, spared: Sequence[np.ndarray] = ()) -> onnx.ModelProto:
+    """Return the model with the weights of its layers in 8 bits; biases, normalisations and what is spared stay."""
     changed = onnx.ModelProto.FromString(model.SerializeToString())
-    _quantise(changed.graph)
+    _quantise(changed.graph, spared)
     return changed
 
 
-def _quantise(graph: onnx.GraphProto) -> None:
+def _quantise(graph: onnx.GraphProto, spared: Sequence[np.ndarray]) -> None:
     layers = {name: node.op_type for node in graph.node if node.op_type in SUMMED for name in node.input}
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:  # the body of a loop
-                _quantise(attribute.g)
+                _quantise(attribute.g, spared)
         summed = SUMMED[layers[node.output[0]]] if node.op_type == "Constant" and node.output[0] in layers else None
-        if summed and len(node.attribute[0].t.dims) > max(summed):  # else a bias
+        if summed and len(node.attribute[0].t.dims) > max(summed) and not _is_in(node, spared):  # else a bias
             graph.node.extend(_multiplied_out(node, summed))
         else:
             graph.node.append(node)
+
+
+def _is_in(constant: onnx.NodeProto, spared: Sequence[np.ndarray]) -> bool:
+    return any(np.array_equal(to_array(constant.attribute[0].t), weights) for weights in spared)
 
 
 def _multiplied_out(constant: onnx.NodeProto, summed: tuple[int, ...]) -> list[onnx.NodeProto]:

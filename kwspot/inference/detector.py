@@ -9,7 +9,9 @@
                  the highest smoothed posterior
 
 A row's span holds the whole word from where the word ends until the span begins after its start. So the first row that
-detects a word gives its end and the last one its start, each less the delay of the smoothing.
+detects a word gives its end and the last one its start, each less the delay of the smoothing. A model that knows a word
+by a part of it detects it sooner and for longer; `before_ms` and `after_ms` are what its words then lack at their ends.
+Events do not overlap.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,11 +38,13 @@ class DetectionSettings:
     threshold: float = 0.8
     smoothing_ms: float = 200.0
     refractory_ms: float = 300.0
+    before_ms: float = 0.0
+    after_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise ConfigError(f"threshold: a posterior above 0 and at most 1 is needed, got {self.threshold:g}")
-        for name in ("smoothing_ms", "refractory_ms"):
+        for name in ("smoothing_ms", "refractory_ms", "before_ms", "after_ms"):
             if not 0 <= getattr(self, name) <= LONGEST_MS:
                 raise ConfigError(f"{name}: 0 to {LONGEST_MS:g} is needed, got {getattr(self, name):g}")
 
@@ -114,6 +118,7 @@ class Detector:
         self._quiet = max(1, round(settings.refractory_ms / 1000 / step_s))  # rows without a word that end an event
         self._longest = round(span_s / step_s) + self._quiet  # rows that can hold one word, and a little more
         self._n_rows = 0
+        self._previous_end_s = 0.0  # of the event before
         self._candidates: dict[int, _Candidate] = {}  # what the pending event may be of, by keyword
 
     @property
@@ -149,13 +154,14 @@ class Detector:
             latest = max(candidate.last for candidate in self._candidates.values())
             first = self._candidates[self._strongest()].first
             if row - latest > self._quiet or row - first > self._longest:
-                yield self._event()
-                self._candidates = {}
+                event = self._event()
+                self._candidates, self._previous_end_s = {}, event.end_s
+                yield event
 
     def finish(self) -> list[Event]:
         """Return the event that the end of the sound cut off, if there is one, and start afresh."""
         events = [self._event()] if self._candidates else []
-        self._candidates, self._n_rows = {}, 0
+        self._candidates, self._n_rows, self._previous_end_s = {}, 0, 0.0
         return events
 
     def _event(self) -> Event:
@@ -169,7 +175,9 @@ class Detector:
         if end - start < SHORTEST_S:
             middle = (start + end) / 2
             start, end = middle - SHORTEST_S / 2, middle + SHORTEST_S / 2
-        return Event(self.labels[keyword], max(0.0, start), max(end, SHORTEST_S), candidate.posterior)
+        start = max(start - self.settings.before_ms / 1000, self._previous_end_s)
+        end = max(end + self.settings.after_ms / 1000, start + SHORTEST_S)
+        return Event(self.labels[keyword], start, end, candidate.posterior)
 
     def _time_s(self, row: int) -> float:
         """Return where a row ends."""

@@ -1,7 +1,8 @@
 """Model files by name: those that come with kwspot, enrolled ones, those of finished runs, and any file.
 
-bundled/<name>.onnx with its model card <name>.md; RUNS/enrolled/<name>.onnx; RUN/model.onnx of the record. Needs
-neither torch nor onnxruntime, so that it is quick to list and to complete names.
+bundled/<name>.onnx with its model card <name>.md, and <name>.stream.onnx beside it where it streams;
+RUNS/enrolled/<name>.onnx; RUN/model.onnx of the record. Needs neither torch nor onnxruntime, so that it is quick to
+list and to complete names.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from kwspot.experiments.runs import MODEL, best_run, list_runs
 FOLDER = Path(__file__).parent / "bundled"
 DEFAULT = "keywords10"  # for clips
 DEFAULT_LONG = "keywords10_long"  # for long sound
-SUFFIX = ".onnx"
+SUFFIX, STREAM_SUFFIX = ".onnx", ".stream.onnx"
 ENROLLED = "enrolled"  # folder of the runs folder
 ENCODER = FOLDER / f"encoder{SUFFIX}"  # what enrollment starts from; no model to predict with
 
@@ -35,6 +36,7 @@ class ModelFile:
 def bundled_models() -> list[ModelFile]:
     """List the models that come with kwspot, the default one first."""
     found = [ModelFile(path.stem, path) for path in FOLDER.glob(f"*{SUFFIX}") if path != ENCODER]
+    found = [model for model in found if not model.path.name.endswith(STREAM_SUFFIX)]
     return sorted(found, key=lambda model: (model.name != DEFAULT, model.name))
 
 

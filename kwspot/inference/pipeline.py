@@ -6,7 +6,7 @@ With every streaming model a row is about the second of sound that ends with it:
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def detection_settings(metadata: Mapping[str, Any], **changes: float | None) -> 
     ConfigError if a value makes no sense.
     """
     stored = metadata.get("spotting") or {}
-    names = ("threshold", "smoothing_ms", "refractory_ms")
+    names = [field.name for field in fields(DetectionSettings)]
     settings = DetectionSettings(**{name: stored[name] for name in names if name in stored})
     return replace(settings, **{name: value for name, value in changes.items() if value is not None})
 

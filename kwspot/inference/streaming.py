@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from kwspot.audio.blocks import Resampler
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.inference.model_zoo import DEFAULT_LONG, ModelFile, find_model
+from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, find_model
 from kwspot.inference.spotter import Spotter, open_session, read_metadata
 
-STREAM_SUFFIX = ".stream.onnx"
 AT_ONCE = 32  # windows
 REMEMBERED_S = 0.3  # by which a stream detects a word longer than a clip does; on validation recordings, as a median
 

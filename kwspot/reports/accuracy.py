@@ -10,8 +10,10 @@ from typing import Any
 
 from kwspot.evaluation.comparison import scope_of
 from kwspot.experiments.runs import Run
+from kwspot.reports.recordings import card_lines
 from kwspot.reports.results_table import ABSENT, align
 from kwspot.reports.robustness import clips_of, in_a_line
+from kwspot.tasks import SILENCE, silence_of
 
 FULL_MATRIX = 12  # classes up to which the matrix is shown by default
 PAIRS = 10
@@ -27,6 +29,8 @@ def summary(evaluation: Mapping[str, Any]) -> list[str]:
         f"{evaluation.get('split', 'clips')}: {evaluation['n']:,} clips of {evaluation['n_speakers']:,} speakers,"
         f" {len(evaluation['classes'])} classes"
     ]
+    if SILENCE in evaluation["classes"] and "split" in evaluation:
+        lines[0] += f", silence: {silence_of(evaluation['split'])}"
     accuracy = f"accuracy {_percent(evaluation['accuracy'])} %"
     if evaluation["interval"]:
         low, high = map(_percent, evaluation["interval"])
@@ -119,6 +123,8 @@ def card_figures(run: Run) -> str:
         said, accuracy = summary(evaluation)
         which = "Own" if name == evaluation["split"] else "Other"
         lines.append(f"- {which} recordings (`{evaluation['corpus']['name']}`), {said}: {accuracy}")
+    for recordings in run.recordings.values():
+        lines += card_lines(recordings)
     for robustness in run.robustness.values():
         lines.append(f"- Accuracy of {clips_of(robustness)}: {in_a_line(robustness)}")
     lines += ["", "| word | clips | precision | recall |", "|:--|--:|--:|--:|"]

@@ -78,9 +78,9 @@ def measured(runs: Sequence[Run]) -> dict[str, Record]:
     """Return what was measured on the test split, by run; MissingError if nothing was."""
     found: dict[str, Record] = {run.id: run.false_alarms[SPLIT] for run in runs if SPLIT in run.false_alarms}
     if not found:
-        raise MissingError("no run was measured; 'kwspot eval NAME --false-alarms' does it")
+        raise MissingError("no run was measured; 'kwspot eval NAME --long-audio' does it")
     if old := [name for name, record in found.items() if "misses" in record.get(WINDOWS, {})]:
-        raise IntegrityError(f"{old[0]}: 'misses' is called 'frr' now; run 'kwspot eval NAME --false-alarms' again")
+        raise IntegrityError(f"{old[0]}: 'misses' is called 'frr' now; run 'kwspot eval NAME --long-audio' again")
     return found
 
 

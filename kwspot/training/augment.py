@@ -21,14 +21,14 @@ def make_vary(experiment: Experiment, task: Task, train: Split, cache: FeatureCa
     frames = recorded_noise(cache, front_end) if settings.noise_share and sounds is None else None
     rest = settings.model_copy(update={"shift_ms": 0.0, "speed": 0.0, "gain_db": 0.0, "noise_share": 0.0})
 
-    def vary(features: Tensor, lengths: Tensor, labels: Tensor, draw: Streams) -> Batch:
+    def vary(features: Tensor, lengths: Tensor, labels: Tensor, n_clips: int, draw: Streams) -> Batch:
         device, on_frames = features.device, settings
         if sounds is not None:
             features, lengths = vary_waveforms(features.cpu(), lengths.cpu(), settings, front_end, sounds, draw)
             features, lengths, on_frames = features.to(device), lengths.to(device), rest
         if settings.neighbours is not None and task.rejects:
             features, lengths, labels = in_context(
-                features, lengths, labels, settings.neighbours, front_end, task, draw
+                features, lengths, labels, settings.neighbours, front_end, task, n_clips, draw
             )
         features = augment(features, lengths, on_frames, front_end, draw, frames)
         if settings.mixup is None:

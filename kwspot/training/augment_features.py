@@ -33,6 +33,7 @@ DB = math.log(10) / 10  # nats of power in a decibel
 BABBLE_SHARE = 0.3  # of the noisy clips
 RECORDED_SHARE = 0.5  # of those without babble, where the corpus has recordings of noise; the others are coloured
 BABBLERS = 3
+ACTIVE_DB = 25.0  # below its loudest frame a clip is active
 
 
 def augment(
@@ -65,9 +66,10 @@ def in_context(
     settings: NeighbourSettings,
     front_end: FrontEnd,
     task: Task,
+    n_clips: int,
     draw: Streams,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Let a share of the clips be windows of long sound: moved, with words that are no keywords before and after.
+    """Let a share of the first `n_clips` be windows of long sound: moved, with words that are no keywords around them.
 
     A keyword stays whole, or little of it is left and it becomes `unknown`; of other words any piece may be left.
     Nothing changes in a batch without other words. Returns features, lengths and labels.
@@ -79,7 +81,7 @@ def in_context(
     if not len(others):
         return features, lengths, labels
     stream, hop_ms = draw("neighbours"), front_end.hop_ms
-    chosen = torch.rand(n, generator=stream) < settings.share
+    chosen = (torch.rand(n, generator=stream) < settings.share) & (torch.arange(n) < n_clips)
     keyword = (own != unknown) & (own != silence)
     cut = keyword & (torch.rand(n, generator=stream) < settings.cut_share)
     least = torch.where(cut, settings.cut_shift_ms[0], 0.0)
@@ -98,16 +100,33 @@ def in_context(
         within = places.round().long().clamp(0, n_frames - 1).to(features.device)
         return clips.gather(1, within[..., None].expand_as(clips))
 
-    early, late = place < 0, place >= n_frames
+    first, last = closed_in(features, settings.closeness or 0.0, draw)
+    early, late = place < first[:, None], place >= last[:, None]
     window = frames(features, place)
-    window = _where_frames(early, frames(features[before], n_frames + place - nearer[:, :1]), window)
-    window = _where_frames(late, frames(features[after], place - n_frames + nearer[:, 1:]), window)
+    window = _where_frames(early, frames(features[before], n_frames + place - first[:, None] - nearer[:, :1]), window)
+    window = _where_frames(late, frames(features[after], place - last[:, None] + nearer[:, 1:]), window)
     chosen_here = chosen.to(features.device)
     return (
         torch.where(chosen_here[:, None, None], window, features),
         torch.where(chosen_here, n_frames, lengths),
         torch.where((chosen & cut).to(labels.device), unknown, labels),
     )
+
+
+def closed_in(features: Tensor, closeness: float, draw: Streams) -> tuple[Tensor, Tensor]:
+    """Draw where each clip begins and ends among its neighbours: frames (n,) from 0 on, and up to the last.
+
+    At most a share `closeness` of the quiet before and after what is active in it belongs to the neighbours.
+    """
+    n, n_frames, _ = features.shape
+    if not closeness:
+        return torch.zeros(n), torch.full((n,), n_frames)
+    level = features.exp().mean(2).log().cpu()
+    active = level >= level.amax(1, keepdim=True) - ACTIVE_DB * DB
+    onset = active.float().argmax(1)
+    offset = n_frames - active.flip(1).float().argmax(1)
+    shares = closeness * torch.rand(2, n, generator=draw("closeness"))
+    return (shares[0] * onset).floor(), (n_frames - shares[1] * (n_frames - offset)).ceil()
 
 
 def _where_frames(places: Tensor, these: Tensor, others: Tensor) -> Tensor:
@@ -145,7 +164,7 @@ def add_noise(
     low, high = settings.snr_db
     snr_db = (low + (high - low) * torch.rand(n, generator=stream)).to(features)
     power = features.exp()
-    noise = _coloured(features, front_end, stream)
+    noise = coloured(features, front_end, stream)
     if recorded is not None:
         chosen = torch.rand(n, generator=stream) < RECORDED_SHARE
         pieces = recorded[torch.randint(len(recorded), (n,), generator=stream).to(recorded.device)]
@@ -174,8 +193,8 @@ def _where(clips: Tensor, these: Tensor, others: Tensor) -> Tensor:
     return torch.where(clips.to(these.device)[:, None, None], these, others)
 
 
-def _coloured(features: Tensor, front_end: FrontEnd, stream: Generator) -> Tensor:
-    """Draw mel power of noise: f^slope over the bands, fluttering the less the more bins a band has."""
+def coloured(features: Tensor, front_end: FrontEnd, stream: Generator) -> Tensor:
+    """Draw mel power of noise, as many clips as there are features: f^slope, steadier where a band has more bins."""
     n, n_frames, n_mels = features.shape
     centres = band_centres(front_end).to(features)
     slope = (SLOPES[0] + (SLOPES[1] - SLOPES[0]) * torch.rand(n, 1, generator=stream)).to(features)

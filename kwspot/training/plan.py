@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from kwspot.corpus.layout import TRAIN
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments import runs
 from kwspot.experiments.settings import Experiment
+from kwspot.features.background import Background, open_background
 from kwspot.features.cache import FeatureCache, open_cache
 from kwspot.features.dataset import Split, resolve_task, select
 from kwspot.models.cost import count_macs, count_parameters
@@ -21,13 +23,15 @@ from kwspot.tasks import SILENCE, Task
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment with a seed, its feature cache, its task and its teachers."""
+    """An experiment with a seed, its feature cache, task, teachers and background, and the run that it starts from."""
 
     experiment: Experiment
     seed: int
     cache: FeatureCache
     task: Task
     teachers: list[runs.Run]
+    start: runs.Run | None = None
+    background: Background | None = None
 
     @property
     def run_id(self) -> str:
@@ -36,6 +40,10 @@ class Plan:
         deciding = {**self.experiment.deciding(), "classes": self.task.classes, "corpus": corpus}
         if self.teachers:
             deciding["teachers"] = [run.id for run in self.teachers]
+        if self.start:
+            deciding["start"] = self.start.id
+        if self.background:
+            deciding["background"] = self.background.digest
         return runs.run_id(self.experiment.name, self.seed, deciding)
 
     @cached_property
@@ -92,14 +100,26 @@ class Plan:
             record["merged_words"] = self.merged_words
         if self.teachers:
             record["teachers"] = [run.id for run in self.teachers]
+        if self.start:
+            record["start"] = self.start.id
+        if self.background:
+            hours = sum(stretch.n_frames for stretch in self.background.of(TRAIN)) * front_end.hop_ms / 3.6e6
+            record["background"] = {
+                "name": self.background.name, "digest": self.background.digest, "hours": round(hours, 2)
+            }  # fmt: skip
         return record
 
 
 def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note: Callable[[str], None]) -> Plan:
-    """Resolve an experiment; MissingError without features, words or teachers, IntegrityError for an unfit teacher."""
+    """Resolve an experiment against what there is.
+
+    MissingError without features, words, teachers or background, IntegrityError for an unfit teacher.
+    """
     cache = open_cache(data, experiment.front_end)
     task = resolve_task(experiment.task, cache, note)
-    return Plan(experiment, seed, cache, task, find_teachers(experiment, runs_dir, task.classes))
+    background = open_background(data, experiment.front_end) if experiment.train.background else None
+    teachers = find_teachers(experiment, runs_dir, task.classes)
+    return Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir, task.classes), background)
 
 
 def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:
@@ -113,3 +133,18 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
                 "name a teacher that was trained on the same task"
             )
     return found
+
+
+def find_start(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> runs.Run | None:
+    """Find the run whose weights an experiment starts from; IntegrityError if it has other classes or another model."""
+    if experiment.train.start_from is None:
+        return None
+    run = runs.best_run(runs_dir, experiment.train.start_from)
+    before = runs.load_settings(run)
+    same = (before.front_end, before.model) == (experiment.front_end, experiment.model)
+    if run.record["classes"] != list(classes) or not same:
+        raise IntegrityError(
+            f"{run.path}: {experiment.name} cannot start from it: it has other classes, another model or another front "
+            "end; name a run that has the same"
+        )
+    return run

@@ -14,13 +14,14 @@ from torch.utils.tensorboard import SummaryWriter
 from kwspot.errors import ConfigError
 from kwspot.experiments import runs
 from kwspot.experiments.settings import Experiment
-from kwspot.features.dataset import band_statistics
+from kwspot.features.dataset import band_statistics, recorded_noise
 from kwspot.files import write_json, written_whole
 from kwspot.models.device import choose_device
 from kwspot.models.loading import build_for, load_model, read_weights
 from kwspot.seeding import seed_for
 from kwspot.training.augment import make_vary
 from kwspot.training.augment_waveforms import as_waveforms
+from kwspot.training.background import BackgroundWindows
 from kwspot.training.distributed import ProcessGroup
 from kwspot.training.gradients import tracer
 from kwspot.training.objectives import make_objective
@@ -87,14 +88,25 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     experiment, frames, validation = plan.experiment, plan.train_split, plan.validation_split
     n_taught = None if frames.targets is None else frames.targets.shape[1]
     objective = make_objective(experiment, plan.task.classes, n_taught)
-    if objective and group.size > 1:
-        raise ConfigError(f"{experiment.name}: train.objective compares the clips of a batch: train it in one process")
+    settings = experiment.train.background
+    if group.size > 1 and (objective or settings):
+        raise ConfigError(
+            f"{experiment.name}: train.objective and train.background look at a whole batch: train it in one process"
+        )
     torch.manual_seed(seed_for(plan.seed, "weights"))
     model = build_for(experiment, plan.task.classes, plan.merged_words)
     if model.feature_norm is not None:
         model.feature_norm.fit(*band_statistics(frames))
+    if plan.start:
+        model.load_state_dict(load_model(plan.start, torch.device("cpu"))[0].state_dict())
     if device.type == "cuda":
         frames, validation = frames.held_by(device), validation.held_by(device)
+    noise = recorded_noise(plan.cache, experiment.front_end)
+    windows = (
+        BackgroundWindows(plan.background, settings, plan.training_task, experiment.front_end, noise)
+        if settings and plan.background
+        else None
+    )
     on_waveforms = experiment.augment is not None and experiment.augment.route == "waveform"
     train = as_waveforms(frames, plan.cache, data, experiment.front_end) if on_waveforms else frames
     return Trainer(
@@ -108,6 +120,7 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
         teachers=[load_model(run, device)[0] for run in plan.teachers],
         group=group,
         objective=objective,
+        background=windows,
     )
 
 

@@ -23,6 +23,7 @@ from kwspot.models.device import has_bfloat16
 from kwspot.models.recurrent import RecurrentModel
 from kwspot.seeding import seed_for
 from kwspot.training.augment_features import Streams
+from kwspot.training.background import BackgroundWindows
 from kwspot.training.distributed import ProcessGroup
 from kwspot.training.objectives import Objective, grouped_order
 from kwspot.training.optim import distilled, make_average, make_optimizer, rate_at
@@ -30,8 +31,9 @@ from kwspot.training.streams import generator_for
 
 ALONE = ProcessGroup()
 
-# Changes the clips of a batch (features, lengths, labels); the last argument gives the random stream of a purpose.
-Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Streams], Batch]
+# Changes the clips of a batch (features, lengths, labels), of which so many are clips and the rest are windows of
+# background; the last argument gives the random stream of a purpose.
+Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, Streams], Batch]
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ class Trainer:
         teachers: Sequence[nn.Module] = (),
         group: ProcessGroup = ALONE,
         objective: Objective | None = None,
+        background: BackgroundWindows | None = None,
     ) -> None:
         self.model, self.settings = model, settings
         self.train_split, self.validation_split = train, validation
         self.seed, self.device, self.vary, self.teachers = seed, device, vary, teachers
-        self.objective = objective
+        self.objective, self.background = objective, background
         self.group, self.joined = group, group.joined(model)
         self.mixed = bool(settings.mixed_precision) and has_bfloat16(device)
         self.optimizer = make_optimizer(model.parameters(), settings)
@@ -153,12 +156,17 @@ class Trainer:
         self, features: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None
     ) -> None:
         self.optimizer.zero_grad()
+        now = self.progress
+
+        def draw(purpose: str) -> torch.Generator:
+            return generator_for(self.seed, purpose, now.epoch, now.step)
+
+        windows, n_clips = None, len(labels)
+        if self.background is not None:
+            (features, lengths, labels), windows = self.background.joined(features, lengths, labels, draw)
         targets = labels
         if self.vary is not None:
-            step = self.progress.step
-            features, lengths, targets = self.vary(
-                features, lengths, labels, lambda purpose: generator_for(self.seed, purpose, self.progress.epoch, step)
-            )
+            features, lengths, targets = self.vary(features, lengths, labels, n_clips, draw)
         n, share = len(labels), self.group.share
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
@@ -182,7 +190,8 @@ class Trainer:
         self.optimizer.step()
         if self.average is not None and self.settings.ema_decay is not None:
             self.average.update_parameters(self.model)
-        now = self.progress
+        if self.background is not None and windows is not None:
+            self.background.learn(windows, logits[len(logits) - len(windows) :])
         now.step += 1
         n_correct = int((logits.detach().argmax(1) == labels)[:n_own].sum())
         loss_sum, n_correct_of_all = self.group.sums(loss.item() * n_own, n_correct)
@@ -227,6 +236,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "difficulty": None if self.background is None else self.background.difficulty,
             "progress": asdict(self.progress),
             "history": [asdict(record) for record in self.history],
             "timing": self.timing,
@@ -241,6 +251,8 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        if self.background is not None:
+            self.background.difficulty = state["difficulty"].cpu()
         self.progress = Progress(**state["progress"])
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.timing = state["timing"]

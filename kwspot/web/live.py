@@ -135,10 +135,10 @@ class Live:
 
 
 def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
-    """Say what a threshold costs, from what `kwspot eval --false-alarms` wrote into the model file."""
+    """Say what a threshold costs, from what `kwspot eval --long-audio` wrote into the model file."""
     spotting = metadata.get("spotting") or {}
     if not spotting.get("curve"):
-        return "Not measured: 'kwspot eval RUN --false-alarms --split validation' measures it."
+        return "Not measured: 'kwspot eval RUN --long-audio --split validation' measures it."
     thresholds, alarms, frr = np.array(spotting["curve"], float).T
     n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, frr)
     hours = spotting.get("hours")

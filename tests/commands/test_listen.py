@@ -187,7 +187,7 @@ def test_nobody_waits_for_a_command(folder, said):
         (["--raw-rate", "16000"], 2, "--raw-rate needs standard input"),
         (["-", "--microphone", "0"], 2, "not to both"),
         (["-", "--threshold", "2"], 2, "threshold: a posterior"),
-        (["-", "--model", "lstn"], 3, "bundled models: keywords10, keywords10_long"),
+        (["-", "--model", "lstn"], 3, "bundled models: keywords10, keywords10_long, keywords10_nano"),
     ],
 )
 def test_error_is_one_line_with_its_code(folder, arguments, code, message):

@@ -103,6 +103,17 @@ def test_a_recording_is_drawn_with_its_keywords(folder, said):
     assert "one recording at a time" in spot("long.wav", "long.wav", "--plot", "x.svg").stderr
 
 
+def test_a_textgrid_holds_the_words_and_the_whole_recording(folder, said):
+    text = spot("--textgrid", "long.wav").stdout
+    found = re.findall(r"xmin = (\S+)\s+xmax = (\S+)\s+text = \"(\w+)\"", text)
+    assert [word for _, _, word in found] == words_of(said)
+    check_times([(start, end) for start, end, _ in found], said)
+    assert f"xmax = {len(said[0]) / RATE:.6f}" in text
+    done = spot("--textgrid", "--json", "long.wav")
+    assert done.exit_code == 2
+    assert "choose one" in done.stderr
+
+
 def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
     done = spot("more", "missing.wav", "long.wav")
     assert done.exit_code == 1
@@ -120,7 +131,7 @@ def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--model", "lstn", "long.wav"], 3, "bundled models: keywords10, keywords10_long"),
+        (["--model", "lstn", "long.wav"], 3, "bundled models: keywords10, keywords10_long, keywords10_nano"),
         (["--threshold", "2", "long.wav"], 2, "threshold: a posterior above 0 and at most 1 is needed, got 2"),
         (["--smoothing-ms", "inf", "long.wav"], 2, "smoothing_ms: 0 to 60000 is needed"),
         (["--stream", "long.wav"], 3, "no stream of this model"),
@@ -200,3 +211,9 @@ def test_spotting_imports_nothing_of_training(folder):
 def test_without_a_name_the_model_for_long_sound_is_taken(folder):
     done = CliRunner().invoke(app, ["spot", "--threshold", "0.3", "--json", "long.wav"])
     assert {json.loads(line)["model"] for line in done.stdout.splitlines()} == {"keywords10_long"}
+
+
+def test_the_default_model_has_a_stream(folder):
+    done = CliRunner().invoke(app, ["spot", "--stream", "--threshold", "0.3", "--json", "long.wav"])
+    assert done.exit_code == 0, done.stderr
+    assert {json.loads(line)["model"] for line in done.stdout.splitlines()} <= {"keywords10_long"}

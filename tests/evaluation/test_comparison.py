@@ -371,3 +371,13 @@ def test_comparing_needs_no_torch_and_no_numpy(runs):
         [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_table_with_silence_says_what_it_is(runs):
+    assert "digital zeros" not in kwspot("compare", "lstm").stdout
+    run = make_run(runs, "gru", classes=("up", "down", "unknown", "silence"), test=0.5)
+    evaluation = {**run.evaluations["test"], "split": "test12", "corpus": {"name": "archive", "digest": "7" * 64}}
+    (run.path / "eval-test12-archive.json").write_text(json.dumps(evaluation))
+    said = " ".join(kwspot("compare", "gru").stdout.split())
+    assert "`silence` is digital zeros in test figures, pieces of the noise recordings elsewhere" in said
+    assert "test12 clips of archive (silence: the archive's own recordings): gru 50.0 %" in said

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kwspot import Spotter, Stream
 from kwspot.cli import app
 from kwspot.errors import MissingError
-from kwspot.evaluation.false_alarms import Trial, at_rate, choose, match, measure_false_alarms
+from kwspot.evaluation.false_alarms import Trial, at_rate, choose, match, measure_false_alarms, with_margins
 from kwspot.evaluation.long_audio import Assembly, Spoken
 from kwspot.experiments.runs import MODEL, STREAM, copy_record, read_run
 from kwspot.export.export import write_models
@@ -123,6 +123,17 @@ def test_settings_are_chosen_for_the_rate():
     assert flickering.point(smoothed, settings)[1:] == [0.0, 0.0, 0.0]
 
 
+def test_margins_cover_the_word_nine_times_in_ten(monkeypatch):
+    """Windows know "yes" from 0.2 s after its beginning to 0.3 s before its end."""
+    known = trial(("yes", 1.7, 2.2, 0.9), ("no", 7.7, 8.2, 0.9))
+    monkeypatch.setattr(Assembly, "sounding", lambda self, said: (said.start_s, said.start_s + 1.0))
+    settings = with_margins(known, ONE_ROW)
+    for said, found in known.outcome(known.smoothed(settings), settings).detected:
+        assert found.start_s <= said.start_s + 0.1
+        assert found.end_s >= said.start_s + 0.9
+    assert with_margins(trial(), ONE_ROW) == ONE_ROW  # nothing was detected: nothing is known
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A run that can stream, on tones: two words, and a third that counts as unknown."""
@@ -133,7 +144,7 @@ def measured(tmp_path_factory):
     experiment = toy_experiment("lstm", "train.epochs=3", "task=[left, right]")
     run = run_experiment(experiment, seed=1, data=data, runs_dir=folder / "runs", device="cpu")
     write_models(run, data)
-    asked = ["--split", "validation", "--false-alarms", "--hours", "0.03", "--json"]
+    asked = ["--split", "validation", "--long-audio", "--hours", "0.03", "--json"]
     result = CliRunner().invoke(
         app,
         ["eval", "lstm", "--runs", str(folder / "runs"), "--data", str(data), "--plots", str(folder / "plots"), *asked],
@@ -193,7 +204,7 @@ def test_words_held_out_are_named(measured):
 @pytest.mark.slow
 def test_compare_shows_what_was_measured_on_test(measured, tmp_path):
     run, data, _, _ = measured
-    with pytest.raises(MissingError, match="--false-alarms"):
+    with pytest.raises(MissingError, match="--long-audio"):
         terminal([replace(run, false_alarms={})])
     measure_false_alarms(read_run(run.path), split="test", data=data, hours=0.02, snr_db=5, per_hour=1)
     document = tmp_path / "x.md"
@@ -213,7 +224,7 @@ def test_compare_shows_what_was_measured_on_test(measured, tmp_path):
 def test_without_model_or_other_words_it_says_what_to_do(measured, tmp_path):
     run, data, _, _ = measured
     bare = copy_record(run, tmp_path)
-    asked = ["--data", str(data), "--split", "test", "--false-alarms", "--hours", "0.02"]
+    asked = ["--data", str(data), "--split", "test", "--long-audio", "--hours", "0.02"]
     result = CliRunner().invoke(app, ["eval", str(bare), "--runs", str(tmp_path), *asked])
     assert result.exit_code == 3
     assert "best.pt" in result.output

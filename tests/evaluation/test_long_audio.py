@@ -103,3 +103,16 @@ def test_silent_clips_are_no_division_by_zero(tmp_path):
     asked = {"split": "test", "hours": 0.01, "snr_db": 10, "seed": 1}
     assembly = assemble(clips_of(data), ("yes",), data=data, front_end=FRONT_END, **asked)
     assert all(np.isfinite(block).all() for block in assembly.blocks())
+
+
+def test_a_word_sounds_where_its_clip_is_loud(tmp_path):
+    data = make_corpus(tmp_path, ("bed",), n_speakers=40)
+    for s in range(40):
+        waveform = np.zeros(RATE, np.float32)
+        waveform[4000:12000] = 0.3 * np.sin(np.arange(8000))
+        write_sound(data / "yes" / f"{s:08x}_nohash_0.wav", waveform)
+    assembly = planned(data)
+    for said in (one for one in assembly.spoken if one.word == "yes"):
+        start_s, end_s = assembly.sounding(said)
+        assert start_s - said.start_s == pytest.approx(0.25, abs=0.011)
+        assert said.end_s - end_s == pytest.approx(0.25, abs=0.011)

@@ -12,7 +12,7 @@ from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import evaluate_run
 from kwspot.evaluation.stream_parity import compare_streaming
 from kwspot.experiments.registry import load_registry
-from kwspot.experiments.runs import INT8, MODEL, STREAM, read_run
+from kwspot.experiments.runs import INT8, INT8_STREAM, MODEL, STREAM, read_run
 from kwspot.export import export
 from kwspot.export.export import (
     Trained,
@@ -148,6 +148,19 @@ def test_eight_bits(name, tmp_path):
     assert path.stat().st_size < write_clip_model(prepare(run, data), tmp_path / "x.onnx").stat().st_size
     known = Spotter(path).metadata
     assert (known["weights"], known["accuracy_validation"], known["accuracy_test"]) == ("int8", after, None)
+
+
+def test_a_stream_of_eight_bits_says_what_the_clip_says(tmp_path):
+    run, data = trained_run(tmp_path, "model.pooling=attention", name="lstm")
+    trained = prepare(run, data)
+    spotter, path = Spotter(write_int8_model(trained, 1.0)[0]), write_stream_model(trained, int8=True)
+    assert path == run.path / INT8_STREAM
+    assert path.stat().st_size < write_stream_model(trained).stat().st_size
+    stream = Stream(path)
+    waveform = np.random.default_rng(0).normal(0, 0.1, stream.clip_length).astype(np.float32)
+    n_heard = stream.lead_length + (len(waveform) - stream.lead_length) // stream.step_length * stream.step_length
+    posteriors = stream.feed(waveform)[-1]
+    np.testing.assert_allclose(posteriors, spotter.posteriors(waveform[None, :n_heard])[0], atol=1e-5)
 
 
 def test_eight_bits_are_measured_on_test_where_the_run_was(tmp_path):

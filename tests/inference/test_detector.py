@@ -165,3 +165,14 @@ def test_events_follow_each_other_and_have_a_length(seed):
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         DetectionSettings(**changes)
+
+
+def test_margins_make_events_longer_and_never_overlap():
+    rows = rows_of(("yes", 2.5, 3.0, 0.95), ("no", 3.5, 4.0, 0.95))
+    bare = events_of(rows)
+    wide = events_of(rows, before_ms=100, after_ms=300)
+    assert wide[0].start_s == pytest.approx(bare[0].start_s - 0.1)
+    assert wide[0].end_s == pytest.approx(bare[0].end_s + 0.3)
+    wider = events_of(rows, before_ms=500, after_ms=500)
+    assert wider[1].start_s == wider[0].end_s
+    assert words(wider) == ["yes", "no"]

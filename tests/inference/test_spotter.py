@@ -108,7 +108,9 @@ def test_models_by_name(tmp_path):
     assert Spotter.load("keywords10").name == "keywords10"
     path = BUNDLED["keywords10"].path
     assert Spotter.load(path).labels == Spotter.load(str(path)).labels == Spotter.load().labels
-    with pytest.raises(MissingError, match=r"bundled models: keywords10, keywords10_long; a file ends in \.onnx"):
+    with pytest.raises(
+        MissingError, match=r"bundled models: keywords10, keywords10_long, keywords10_nano; a file ends in \.onnx"
+    ):
         Spotter.load("keyword10", runs_dir=tmp_path)
     with pytest.raises(MissingError, match="no such model"):
         Spotter.load(tmp_path / "x.onnx")

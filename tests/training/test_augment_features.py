@@ -212,7 +212,9 @@ def among(labels, share=1.0, seed=1):
     n = len(labels)
     features = torch.arange(n, dtype=torch.float)[:, None, None].expand(n, FRAMES, MELS).contiguous()
     settings = NeighbourSettings(share=share)
-    return features, *in_context(features, lengths(n), torch.tensor(labels), settings, FRONT_END, TASK, streams(seed))
+    return features, *in_context(
+        features, lengths(n), torch.tensor(labels), settings, FRONT_END, TASK, n, streams(seed)
+    )
 
 
 def test_a_keyword_among_others_stays_whole_or_is_none_any_more():

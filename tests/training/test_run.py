@@ -283,6 +283,16 @@ def test_a_teacher_of_another_task_is_refused(data, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_run_that_starts_from_another_goes_on_with_its_weights(data, tmp_path):
+    first = train(data, tmp_path, "train.epochs=3", "train.learning_rate=1e-2")
+    again = train(data, tmp_path, "train.epochs=1", "train.learning_rate=1e-9", f"train.start_from={first.id}")
+    assert again.record["start"] == first.id
+    for name, before in weights(first).items():
+        torch.testing.assert_close(weights(again)[name], before, atol=1e-6, rtol=0)
+    with pytest.raises(IntegrityError, match="cannot start from it"):
+        train(data, tmp_path, "train.epochs=1", f"train.start_from={first.id}", name="lstm")
+
+
 def test_distillation_stopped_and_resumed_is_bit_identical(data, tmp_path):
     teach = ["train.distill.teachers=[lstm]", "train.epochs=3", "train.patience=null", "augment.shift_ms=20"]
     for place in ("whole", "parts"):
@@ -366,7 +376,7 @@ def test_augmentation_leaves_validation_alone(data):
     split = select(cache, task, "validation")
     asked = []
 
-    def vary(features, lengths, labels, draw):
+    def vary(features, lengths, labels, n_clips, draw):
         asked.append(len(features))
         return features + 100, lengths, labels
 

@@ -411,7 +411,7 @@ def test_no_alarm_at_all_is_fewer_than_one_and_no_curve_names_the_command():
     none = {"hours": 20, "curve": [[0.5, 0.0, 0.1], [0.9, 0.0, 0.2]]}
     assert "fewer than 0.05 false alarms an hour, 15.0%" in expectation({"spotting": none}, 0.7)
     for metadata in ({}, {"spotting": {"threshold": 0.7}}):
-        assert "'kwspot eval RUN --false-alarms --split validation'" in expectation(metadata, 0.7)
+        assert "'kwspot eval RUN --long-audio --split validation'" in expectation(metadata, 0.7)
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""Long recordings in a folder, and what is said in them.
+
+    FOLDER/<source>/…/<recording>.wav    any depth; a source is what lies in one folder, or in one folder of a folder
+    a transcript table, one of           text.tsv    a heading with path, text and perhaps speaker
+                                         text        Kaldi's: an utterance's name, then its words; utt2spk beside it
+                                         *.trans.txt LibriSpeech's, the same in every folder
+    words.ctm beside the table           when each word sounds: recording, channel, start, seconds, word (NIST's CTM)
+
+Three fifths of the speakers are for training, a fifth each to choose by and to report: a hash of the speaker decides,
+of the recording where nobody is named.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+import re
+
+from kwspot.audio.reading import SUFFIXES
+from kwspot.corpus.layout import TEST, TRAIN, VALIDATION, hash_per_cent
+from kwspot.errors import IntegrityError, MissingError
+
+TABLE, KALDI, LIBRISPEECH, TIMES, SPEAKERS = "text.tsv", "text", "*.trans.txt", "words.ctm", "utt2spk"
+SHARE = 20.0  # per cent of the speakers, for each of validation and test
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a sentence, from when to when it sounds, in seconds."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A long recording: `name` is its path below the folder, with forward slashes.
+
+    `text` is None where there is no transcript, `words` where no times are known.
+    """
+
+    name: str
+    speaker: str
+    text: str | None = None
+    words: tuple[Word, ...] | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from: its folder, two levels deep at most."""
+        return "/".join(Path(self.name).parts[:-1][:2]) or "recordings"
+
+    @property
+    def split(self) -> str:
+        """The split of its speaker."""
+        per_cent = hash_per_cent(self.speaker)
+        return VALIDATION if per_cent < SHARE else TEST if per_cent < 2 * SHARE else TRAIN
+
+    @property
+    def said(self) -> list[str]:
+        """The words of the transcript, in lower case."""
+        return words_of(self.text or "")
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, without punctuation."""
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))
+
+
+def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recording]:
+    """List the recordings below a folder with what is said in them, sorted by name; MissingError if there is none.
+
+    Without `transcripts` (a table, or a folder that has one) the table in the folder itself is read, if there is one.
+    """
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES)
+    )
+    if not names:
+        raise MissingError(f"{folder}: no recordings; name a folder that holds some")
+    found = _transcripts(transcripts or folder)
+    if transcripts and not found:
+        raise MissingError(
+            f"{transcripts}: no transcripts; a table {TABLE}, Kaldi's '{KALDI}' or LibriSpeech's is needed"
+        )
+    times = _times(
+        (transcripts if transcripts and transcripts.is_dir() else (transcripts or folder / "-").parent) / TIMES
+    )
+    recordings = []
+    for name in names:
+        keys = (name, Path(name).stem)
+        text, speaker = next((found[key] for key in keys if key in found), (None, None))
+        words = next((times[key] for key in keys if key in times), None)
+        recordings.append(Recording(name, speaker or name, text, words))
+    if transcripts and not any(recording.text for recording in recordings):
+        raise IntegrityError(f"{transcripts}: names no recording of {folder}; a path below it or a file name is needed")
+    return recordings
+
+
+def _transcripts(place: Path) -> dict[str, tuple[str, str | None]]:
+    """Return text and speaker by the path or the name of a recording."""
+    if place.is_dir():
+        tables = [path for name in (TABLE, KALDI) if (path := place / name).is_file()] or sorted(
+            place.rglob(LIBRISPEECH)
+        )
+    else:
+        tables = [place]
+    found: dict[str, tuple[str, str | None]] = {}
+    for path in tables:
+        if not path.is_file():
+            raise MissingError(f"{path}: no such file")
+        found.update(_table(path) if path.suffix == ".tsv" else _utterances(path))
+    return found
+
+
+def _table(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if missing := [column for column in ("path", "text") if column not in (lines.fieldnames or ())]:
+            raise IntegrityError(f"{path}: no column {', '.join(missing)}; the heading must name path and text")
+        for line in lines:
+            yield line["path"], (line["text"] or "", line.get("speaker") or None)
+
+
+def _utterances(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    beside = path.with_name(SPEAKERS)
+    speakers = dict(_first_and_rest(beside)) if beside.is_file() else {}
+    librispeech = path.match(LIBRISPEECH)
+    for name, text in _first_and_rest(path):
+        yield name, (text, speakers.get(name) or (name.partition("-")[0] if librispeech else None))
+
+
+def _first_and_rest(path: Path) -> Iterator[tuple[str, str]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            first, *rest = line.split(maxsplit=1)
+            yield first, rest[0].strip() if rest else ""
+
+
+def _times(path: Path) -> Mapping[str, tuple[Word, ...]]:
+    words: dict[str, list[Word]] = defaultdict(list)
+    for name, rest in _first_and_rest(path) if path.is_file() else ():
+        try:
+            _, start, seconds, word, *_ = rest.split()
+            words[name].append(Word(word.lower(), float(start), float(start) + float(seconds)))
+        except ValueError as error:
+            raise IntegrityError(f"{path}: '{name} {rest}'; needs recording, channel, start, seconds, word") from error
+    return {name: tuple(found) for name, found in words.items()}

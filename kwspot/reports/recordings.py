@@ -1,0 +1,120 @@
+"""What real recordings showed of a model, as text, for a model card, and as a figure: a DET curve for every keyword.
+
+`record` is what `recordings-<split>.json` holds (evaluation/recordings.py): WINDOWS and perhaps STREAMED.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from kwspot.experiments.runs import STREAMED, WINDOWS
+from kwspot.reports.det import FRRS, RATES, WAYS
+from kwspot.reports.results_table import align
+from kwspot.reports.style import COLOURS, STYLES, drawing
+
+LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
+
+Record = Mapping[str, Any]
+
+
+def ways_of(record: Record) -> list[str]:
+    """Return how the model was run, window by window first."""
+    return [way for way in (WINDOWS, STREAMED) if way in record]
+
+
+def rate_of(point: Record) -> str:
+    """Say how many false alarms there were an hour, with the interval."""
+    low, high = point["interval"]
+    return f"{point['per_hour']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def recordings_table(record: Record, width: int = 80) -> str:
+    """Render what was measured of one model for the terminal."""
+    return "\n\n".join(_table(record[way], way, width) for way in ways_of(record))
+
+
+def _table(measured: Record, way: str, width: int) -> str:
+    settings = measured["settings"]
+    chosen = "chosen here" if measured["split"] == "validation" else "the model's own"
+    heading = (
+        f"{WAYS[way]}, threshold {settings['threshold']:g} ({chosen}), smoothing {settings['smoothing_ms']:g} ms; "
+        f"{measured['folder']}, {measured['split']} split; interval: 95 %, Poisson"
+    )
+    sources = [["source", "hours", "alarms", "an hour", "said", "found"], *_sources(measured)]
+    words = [["keyword", "said", "found", "alarms"], *_words(measured["speech"])]
+    points = [["at most an hour", "threshold", "an hour", "found"]]
+    points += [
+        [rate, f"{t:.3f}", f"{fa:.2f}", f"{100 * (1 - frr):.1f} %"] for rate, (t, fa, frr) in measured["points"].items()
+    ]
+    worst = "; ".join(
+        f"{word} {posterior:.2f} at {start:.1f} s of {name}" for name, start, word, posterior in measured["worst"][:5]
+    )
+    return "\n".join(
+        [
+            fill(heading, width),
+            "",
+            *align(sources),
+            "",
+            *align(words),
+            "",
+            *align(points),
+            "",
+            fill(f"Worst false alarms: {worst or 'none'}.", width),
+        ]
+    )
+
+
+def _sources(measured: Record) -> list[list[str]]:
+    named = list(measured["sources"].items())
+    named += [("with transcripts", measured["speech"])] if len(named) > 1 else []
+    return [
+        [name, f"{one['hours']:.2f}", str(one["false_alarms"]), rate_of(one), str(one["said"]), _share(one)]
+        for name, one in named
+    ]
+
+
+def _words(point: Record) -> list[list[str]]:
+    return [[word, str(one["said"]), _share(one), str(one["alarms"])] for word, one in point["words"].items()]
+
+
+def _share(point: Record) -> str:
+    return f"{100 * point['found'] / point['said']:.1f} %" if point["said"] else "-"
+
+
+def card_lines(record: Record) -> list[str]:
+    """Write what was measured for a model card: a line for every source and way."""
+    lines = []
+    for way in ways_of(record):
+        measured = record[way]
+        for name, point in measured["sources"].items():
+            found = f"; {point['found']} of {point['said']} keywords in it detected" if point["said"] else ""
+            lines.append(
+                f"- False alarms an hour {WAYS[way]} in {60 * point['hours']:.0f} minutes of {name} "
+                f"({measured['split']} split): {rate_of(point)}{found}"
+            )
+    return lines
+
+
+def plot_recordings(record: Record, path: Path) -> None:
+    """Draw FRR against false alarms per hour for every keyword, and for all of them."""
+    from matplotlib.ticker import NullFormatter
+
+    measured = record[ways_of(record)[0]]
+    curves = {**measured["curves"], "all": measured["curve"]}
+    with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
+        for i, (word, curve) in enumerate(curves.items()):
+            rates, frrs = zip(
+                *[(max(p[1], LEAST_RATE), 100 * p[2]) for p in curve if p[1] < 2 * RATES[-1]], strict=True
+            )
+            style, colour = STYLES[i // len(COLOURS)], "#000000" if word == "all" else COLOURS[i % len(COLOURS)]
+            axes.plot(rates, frrs, style, color=colour, label=word, linewidth=2.5 if word == "all" else 1.2)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(top=100)
+        axes.set_xlabel("false alarms of the keyword per hour")
+        axes.set_ylabel("FRR: keywords missed (%)")
+        axes.set_title(f"FRR against false alarms in {measured['folder']}, {measured['split']} split")
+        axes.legend(ncols=2)

@@ -1,0 +1,82 @@
+"""Recordings and their transcripts: every table that people have, and a split that keeps speakers apart."""
+
+import pytest
+
+from kwspot.corpus.recordings import Word, read_recordings, words_of
+from kwspot.errors import IntegrityError, MissingError
+from tests.sounds import tone, write_sound
+
+
+def make(folder, *names):
+    for name in names:
+        write_sound(folder / name, tone(400, 0.1))
+    return folder
+
+
+def test_a_table_with_path_and_text(tmp_path):
+    make(tmp_path, "speech/read/a.wav", "noise/rain/b.wav")
+    (tmp_path / "text.tsv").write_text("path\tspeaker\ttext\nspeech/read/a.wav\tanna\tGo on, it's up.\n")
+    noise, speech = read_recordings(tmp_path)
+    assert (speech.speaker, speech.said, speech.source) == ("anna", ["go", "on", "it's", "up"], "speech/read")
+    assert (noise.speaker, noise.text, noise.said, noise.words) == ("noise/rain/b.wav", None, [], None)
+
+
+def test_tables_of_kaldi_and_librispeech(tmp_path):
+    kaldi = make(tmp_path / "kaldi", "wav/u1.wav")
+    (kaldi / "text").write_text("u1 HELLO YES\n")
+    (kaldi / "utt2spk").write_text("u1 s7\n")
+    (one,) = read_recordings(kaldi)
+    assert (one.speaker, one.said) == ("s7", ["hello", "yes"])
+    libri = make(tmp_path / "libri", "103/1240/103-1240-0000.flac")
+    (libri / "103/1240/103-1240.trans.txt").write_text("103-1240-0000 STOP THERE\n")
+    (one,) = read_recordings(libri)
+    assert (one.speaker, one.said, one.source) == ("103", ["stop", "there"], "103/1240")
+
+
+def test_a_table_elsewhere_and_times_beside_it(tmp_path):
+    make(tmp_path / "sound", "u1.wav", "u2.wav")
+    table = tmp_path / "said" / "text"
+    table.parent.mkdir()
+    table.write_text("u1 yes no\nu2 no\n")
+    (table.parent / "words.ctm").write_text("u1 1 0.50 0.25 YES 0.9\nu1 1 1.00 0.50 no\n")
+    first, second = read_recordings(tmp_path / "sound", table)
+    assert first.words == (Word("yes", 0.5, 0.75), Word("no", 1.0, 1.5))
+    assert second.words is None
+    assert read_recordings(tmp_path / "sound", table.parent) == [first, second]
+
+
+def test_a_speaker_is_in_one_split(tmp_path):
+    lines = ["path\tspeaker\ttext"]
+    for i in range(200):
+        write_sound(tmp_path / f"{i}.wav", tone(400, 0.01))
+        lines.append(f"{i}.wav\tspeaker {i // 2}\tyes")
+    (tmp_path / "text.tsv").write_text("\n".join(lines))
+    splits = {}
+    for recording in read_recordings(tmp_path):
+        splits.setdefault(recording.speaker, set()).add(recording.split)
+    assert all(len(found) == 1 for found in splits.values())
+    counts = [sum(found == {split} for found in splits.values()) for split in ("train", "validation", "test")]
+    assert 45 < counts[0] < 75
+    assert min(counts) > 8
+
+
+def test_words_are_lower_case_without_punctuation():
+    assert words_of("“No—don’t!” she said; 3 times") == ["no", "don't", "she", "said", "3", "times"]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(MissingError, match="no recordings"):
+        read_recordings(tmp_path)
+    make(tmp_path, "a.wav")
+    (tmp_path / "table.tsv").write_text("path\ttext\nb.wav\tyes\n")
+    with pytest.raises(IntegrityError, match="names no recording"):
+        read_recordings(tmp_path, tmp_path / "table.tsv")
+    (tmp_path / "table.tsv").write_text("file\ttext\nb.wav\tyes\n")
+    with pytest.raises(IntegrityError, match="no column path"):
+        read_recordings(tmp_path, tmp_path / "table.tsv")
+    (tmp_path / "text").write_text("a yes\n")
+    (tmp_path / "words.ctm").write_text("a 1 0.5 yes\n")
+    with pytest.raises(IntegrityError, match=r"words\.ctm: 'a 1 0\.5 yes'"):
+        read_recordings(tmp_path)
+    with pytest.raises(MissingError, match="no such file"):
+        read_recordings(tmp_path, tmp_path / "nothing.tsv")

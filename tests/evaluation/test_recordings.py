@@ -1,0 +1,181 @@
+"""False alarms in real recordings: counted by hand with a known model, stopped and continued, and by the command."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.corpus.recordings import Recording, Word
+from kwspot.errors import MissingError
+from kwspot.evaluation.metrics import poisson_interval
+from kwspot.evaluation.recordings import judge, measure_recordings
+from kwspot.inference.detector import Event
+from kwspot.reports.recordings import card_lines, plot_recordings, recordings_table
+from tests.sounds import write_sound
+
+KEYWORDS = ("yes", "no")
+RATE = 1000  # Hz
+
+
+class LevelEar:
+    """Takes a constant of 0.1 for "yes" and of 0.2 for "no", a step of 0.1 s at a time; one beside it less surely."""
+
+    name, metadata = "ear", {"spotting": {"threshold": 0.5, "smoothing_ms": 0.0, "refractory_ms": 200.0}}
+    labels = ("yes", "no", "unknown", "silence")
+    sample_rate, step_length, span_length, lead_length = RATE, 100, 300, 0
+
+    def __init__(self):
+        self.reset()
+        self.n_fed = 0
+
+    def reset(self):
+        self.waiting = np.zeros(0, np.float32)
+
+    def feed(self, samples):
+        self.n_fed += len(samples)
+        sound = np.concatenate([self.waiting, samples])
+        k = len(sound) // 100
+        self.waiting = sound[k * 100 :]
+        level = sound[: k * 100].reshape(k, 100).mean(1)
+        rows = np.zeros((k, 4), np.float32)
+        for i, value in enumerate(level):
+            label = 0 if 0.05 < value < 0.15 else 1 if value > 0.15 else 3
+            posterior = 0.9 if min(abs(value - 0.1), abs(value - 0.2)) < 1e-4 else 0.6
+            rows[i], rows[i, label] = (1 - posterior) / 3, posterior
+        return rows
+
+
+def sound(*levels, seconds=0.4):
+    """Levels, each for so long, with as much silence after each."""
+    n = round(seconds * RATE)
+    return np.concatenate([np.repeat(np.float32([level, 0]), n) for level in levels])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "real"
+    write_sound(folder / "speech/a/one.wav", sound(0.1, 0.2, 0.1), RATE, subtype="FLOAT")
+    write_sound(folder / "speech/a/two.wav", sound(0.2, 0.11), RATE, subtype="FLOAT")
+    write_sound(folder / "noise/b/rain.wav", sound(0.0, 0.21), RATE, subtype="FLOAT")
+    (folder / "noise/b/broken.wav").write_bytes(b"no sound")
+    lines = ["path\ttext", "speech/a/one.wav\tyes no maybe", "speech/a/two.wav\tNo, nothing"]
+    (folder / "text.tsv").write_text("\n".join(lines))
+    return folder
+
+
+def event(word, start_s):
+    return Event(word, start_s, start_s + 0.3, 0.9)
+
+
+def test_a_word_that_is_said_is_a_detection_as_often_as_it_is_said():
+    recording = Recording("a.wav", "a", "yes no yes")
+    found, alarms = judge([event("yes", 0), event("yes", 1), event("yes", 2), event("no", 9)], recording, KEYWORDS)
+    assert found == {"yes": 2, "no": 1}
+    assert alarms == [event("yes", 2)]
+
+
+def test_where_times_are_known_the_place_counts():
+    recording = Recording("a.wav", "a", "yes no", (Word("yes", 5.0, 5.4), Word("no", 8.0, 8.2)))
+    found, alarms = judge(
+        [event("yes", 1), event("yes", 5.7), event("no", 5.1), event("yes", 5.5)], recording, KEYWORDS
+    )
+    assert found == {"yes": 1}
+    assert [alarm.start_s for alarm in alarms] == [1, 5.1, 5.5]
+
+
+def test_counts_by_source_at_the_models_own_threshold(folder, tmp_path):
+    record = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.partial.jsonl")
+    speech, noise = record["sources"]["speech/a"], record["sources"]["noise/b"]
+    assert (speech["said"], speech["found"], speech["false_alarms"]) == (3, 3, 2)
+    assert (noise["said"], noise["false_alarms"], noise["recordings"]) == (0, 1, 1)
+    assert speech["hours"] == pytest.approx(4.0 / 3600)
+    assert speech["per_hour"] == pytest.approx(2 * 3600 / 4.0)
+    assert speech["words"]["yes"] == {"said": 1, "found": 1, "alarms": 2}
+    assert record["skipped"] == [["noise/b/broken.wav", record["skipped"][0][1]]]
+    assert record["speech"] == speech  # the noise has no transcript
+    above = next(point for point in record["curve"] if point[0] == 0.7)
+    assert above[1:] == [pytest.approx(900.0), pytest.approx(0.0)]
+    assert not (tmp_path / "x.partial.jsonl").exists()
+
+
+def test_a_higher_threshold_never_has_more(folder, tmp_path):
+    record = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
+    for curve in (record["curve"], *record["curves"].values()):
+        rates, frrs = [point[1] for point in curve], [point[2] for point in curve]
+        assert rates == sorted(rates, reverse=True)
+        assert frrs == sorted(frrs)
+    assert set(record["points"]) == {"0.1", "0.5", "1", "10"}
+
+
+def test_what_was_done_before_a_stop_is_not_done_again(folder, tmp_path):
+    partial = tmp_path / "x.partial.jsonl"
+    whole = measure_recordings(LevelEar(), folder, partial=partial)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done, total, message=""):
+        if done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+    partial.write_text(partial.read_text() + '{"name": "cut o')
+    ear = LevelEar()
+    assert measure_recordings(ear, folder, partial=partial) == whole
+    assert ear.n_fed == 1600 + 300  # only the last recording
+    with pytest.raises(StoppedError):
+        measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+    (folder / "text.tsv").write_text("path\ttext\nspeech/a/one.wav\tmaybe\n")
+    assert measure_recordings(LevelEar(), folder, partial=partial)["speech"]["false_alarms"] == 3
+
+
+def test_validation_chooses_a_threshold_for_the_rate(tmp_path):
+    folder = tmp_path / "real"
+    lines = ["path\tspeaker\ttext"]
+    for i in range(30):
+        write_sound(folder / f"{i}.wav", sound(0.1, 0.21), RATE, subtype="FLOAT")
+        lines.append(f"{i}.wav\ts{i}\tyes")
+    (folder / "text.tsv").write_text("\n".join(lines))
+    record = measure_recordings(LevelEar(), folder, split="validation", partial=tmp_path / "x.jsonl")
+    assert 0.6 < record["settings"]["threshold"] < 0.9
+    assert (record["speech"]["false_alarms"], record["speech"]["found"]) == (0, record["speech"]["said"])
+    assert 0 < record["speech"]["recordings"] < 30
+    with pytest.raises(MissingError, match="leave --split out"):
+        measure_recordings(LevelEar(), folder, split="test12", partial=tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high"), [(0, 0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.39), (100, 81.36, 121.6)]
+)
+def test_the_interval_is_that_of_the_tables(n, low, high):
+    """Garwood's limits, as in any table of the Poisson distribution."""
+    assert poisson_interval(n) == pytest.approx((low, high), rel=1e-3, abs=1e-9)
+
+
+def test_table_card_and_figure_say_the_same(folder, tmp_path):
+    record = {"windows": measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")}
+    text = recordings_table(record)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "1800.0 (218.0 to 6502.2)" in text
+    assert "100.0 %" in text
+    noise, speech = card_lines(record)
+    assert "3 of 3 keywords in it detected" in speech
+    assert "detected" not in noise
+    plot_recordings(record, tmp_path / "det.svg")
+    assert "false alarms of the keyword per hour" in (tmp_path / "det.svg").read_text()
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_model_that_is_no_run(tmp_path):
+    folder = tmp_path / "real"
+    write_sound(folder / "a.wav", np.zeros(8000, np.float32))
+    (folder / "text").write_text("a YES\n")
+    asked = ["eval", "keywords10", "--false-alarms", str(folder), "--runs", str(tmp_path / "runs"), "--json"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    (record,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert record["model"] == "keywords10"
+    assert (record["windows"]["speech"]["said"], record["windows"]["speech"]["false_alarms"]) == (1, 0)
