@@ -98,12 +98,37 @@ def _record_line(group: str, name: str, recorded: Sequence[Run]) -> str:
     return f"- `results/{group}`, seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}{measured}"
 
 
+def _measured(name: str) -> dict[str, Any]:
+    """Read what a program of tests/fuzz or tests/kill counted."""
+    path = RESULTS / "reliability" / f"{name}.json"
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def fuzz() -> str:
+    """Return what came of damaged inputs, border by border."""
+    borders = _measured("fuzz")["borders"]
+    keys = ("inputs", "refused", "accepted")
+    rows = [[name, *(f"{found[key]:,}" for key in keys), f"{found['slowest_s']:g}"] for name, found in borders.items()]
+    total = ["together", *(f"{sum(found[key] for found in borders.values()):,}" for key in keys), ""]
+    return reference.table(["border", *keys, "slowest, s"], [*rows, total], n_left=1)
+
+
+def kills() -> str:
+    """Return what came of killed processes, job by job."""
+    jobs = _measured("kills")["jobs"]
+    rows = [[name, str(found["kills"]), f"{found['seconds']:g}"] for name, found in jobs.items()]
+    n = str(sum(found["kills"] for found in jobs.values()))
+    return reference.table(["job", "kills", "seconds undisturbed"], [*rows, ["together", n, ""]], 1)
+
+
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "study"): study_in_short,
     ("docs/experiments.md", "experiments"): experiments,
     ("docs/commands.md", "commands"): reference.commands,
     ("docs/architecture.md", "packages"): reference.packages,
     ("docs/python-api.md", "api"): reference.api,
+    ("docs/reliability.md", "fuzz"): fuzz,
+    ("docs/reliability.md", "kills"): kills,
 }
 
 

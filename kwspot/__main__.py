@@ -1,5 +1,32 @@
-"""`python -m kwspot`: the same as the console script."""
+"""`python -m kwspot`, and the console script: a signal ends it with one line even while it still imports."""
 
-from kwspot.cli import main
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
 
-main()
+
+def end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    """End on a signal where there is nothing to clean up: at the start, and when all is done."""
+    os.write(sys.stderr.fileno(), b"error: interrupted\n" if number == signal.SIGINT else b"error: terminated\n")
+    os._exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` want it
+            signal.signal(number, end_at_once)
+    from kwspot.cli import main as run
+
+    try:
+        run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end_at_once)
+
+
+if __name__ == "__main__":
+    main()

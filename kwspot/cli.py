@@ -3,7 +3,11 @@
 Nothing heavy is imported here: a command imports what it needs when it runs, so `--help` stays fast.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+import errno
 import os
+from pathlib import Path
 import signal
 import sys
 from types import FrameType
@@ -42,25 +46,69 @@ from kwspot.extras import EXTRAS, extra_of, require
 
 
 class OneLineErrors(TyperGroup):
-    """Show a KwspotError as its message, ignore a closed pipe; show tracebacks only with --debug."""
+    """Show what a user can act on as one line with its exit code: KwspotError, the system's refusals, Ctrl-C.
+
+    A closed pipe is no error; only --debug shows a traceback.
+    """
+
+    def main(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
+        """Run everything, also the parsing of arguments and the printing of help."""
+        with self.shown_errors("--debug" in (sys.argv if args is None else args)):
+            return super().main(args, *more, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
-        try:
+        with self.shown_errors(ctx.params.get("debug")):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+
+    @contextmanager
+    def shown_errors(self, debug: bool = False) -> Iterator[None]:
+        """Let a block end in a line and an exit code."""
+        try:
+            yield
         except KwspotError as error:
-            if ctx.params.get("debug"):
+            if debug:
                 raise
-            console.error(str(error))
-            raise typer.Exit(error.exit_code) from error
+            raise _failed(str(error), error.exit_code) from error
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush into
-            raise typer.Exit(0) from None
+            _drop_stdout()  # nothing left to flush into
+            raise SystemExit(0) from None
+        except (OSError, MemoryError) as error:
+            if debug:
+                raise
+            raise _failed(_refusal(error)) from error
         except KeyboardInterrupt:
-            console.error("interrupted")
-            raise typer.Exit(128 + signal.SIGINT) from None
+            raise _failed("interrupted", 128 + signal.SIGINT) from None
+
+
+def _refusal(error: OSError | MemoryError) -> str:
+    """Say what the system refused, and where if it is known."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs or work on less at once"
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    if error.errno == errno.ENOSPC:
+        return f"{reason}: what was being written, or standard output; free some space and run the command again"
+    return reason
+
+
+def _failed(message: str, code: int = KwspotError.exit_code) -> SystemExit:
+    """Print an error; return what ends the command."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
+    console.error(message)
+    return SystemExit(code)
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be written to standard output go nowhere: Python flushes it once more at its end."""
+    with suppress(OSError, ValueError):  # none, or a test's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Command(TyperCommand):
@@ -148,6 +196,23 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command line as the process's own: with its signals, and standard error for its own words only."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - closed by the caller
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if "--debug" not in sys.argv:
+        _quiet_libraries()
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _terminated)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
     app()
+
+
+def _quiet_libraries() -> None:
+    """Keep what C libraries print (libmpg123 of every damaged frame) apart from kwspot's own lines.
+
+    Python's standard error becomes a copy of file descriptor 2, and the descriptor leads nowhere.
+    """
+    own = os.dup(sys.stderr.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.stderr = open(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123, SIM115

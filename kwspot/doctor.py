@@ -255,16 +255,16 @@ def feature_findings(data: Path, here: str = "") -> Iterator[Finding]:
 
 def run_findings(runs_dir: Path, here: str = "", registry: Path | None = None) -> Iterator[Finding]:
     """Examine the runs: how many are finished, which cannot be read."""
-    from kwspot.experiments.runs import RUN, read_run
+    from kwspot.experiments.runs import is_run, read_run
 
     where = "" if runs_dir == Path("runs") else f" --runs {shlex.quote(str(runs_dir))}"
 
     finished, unfinished = 0, []
-    for file in sorted(runs_dir.glob(f"*/{RUN}")):
+    for folder in filter(is_run, sorted(runs_dir.glob("*"))):
         try:
-            run = read_run(file.parent)
+            run = read_run(folder)
         except IntegrityError as error:
-            remove = f"kwspot runs rm {shlex.quote(file.parent.name)}{where}"
+            remove = f"kwspot runs rm {shlex.quote(folder.name)}{where}"
             yield Finding("runs", FAIL, str(error), remove)
             continue
         finished += run.metrics is not None

@@ -1,33 +1,47 @@
 """Writing that is whole or absent, locks between processes, and digests of what was written.
 
-A file is written under the name `<name>.partial` and moved into place by `os.replace`, so a reader sees
-the old content or the new one, never half of it.
+A file is written under the name `<name>.<8 hex digits>.partial` and moved into place by `os.replace`, so a reader sees
+the old content or the new one, never half of it, and two writers of one file do not meet.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from hashlib import sha256
 import json
 import os
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+import time
+from typing import IO, Any
 
-from kwspot.errors import KwspotError
+from kwspot.errors import IntegrityError, KwspotError
 
 PARTIAL = ".partial"
+MOST_JSON = 2**26  # bytes: run records and markers have a thousandth
+STALE_S = 3600.0  # after which a partial file is taken for that of a killed process
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield the partial path to write to; move it to `path` if the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
+    remove_partials(path.parent, escape(path.name), STALE_S)
+    partial = path.with_name(f"{path.name}.{token_hex(4)}{PARTIAL}")
     try:
         yield partial
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_partials(folder: Path, name: str = "*", older_s: float = 0.0) -> None:
+    """Delete what killed processes left in a folder of files of a name (a pattern), if it is older than `older_s`."""
+    for partial in folder.glob(f"{name}.{'[0-9a-f]' * 8}{PARTIAL}"):
+        with suppress(OSError):  # another process may be deleting it
+            if time.time() - partial.stat().st_mtime >= older_s:
+                partial.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,6 +60,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
     """Hold a lock file, released even by a killed process; KwspotError with `busy` if another process holds it."""
     from filelock import FileLock, Timeout  # 20 ms, which reading can do without
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=0):
             try:
@@ -55,6 +70,38 @@ def locked(path: Path, busy: str) -> Iterator[None]:
                     path.unlink()
     except Timeout as error:
         raise KwspotError(busy) from error
+
+
+def read_bounded(source: Path | IO[bytes], most_bytes: int) -> bytes:
+    """Read a file or a stream to its end; IntegrityError if it holds more than `most_bytes` or is no plain file."""
+    if isinstance(source, Path):
+        if not source.is_file() and source.exists():
+            raise IntegrityError(f"{source}: a folder, pipe or device; a file is needed")
+        with source.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    else:
+        content = source.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        name = f"{source}: " if isinstance(source, Path) else ""
+        raise IntegrityError(f"{name}more than {size_text(most_bytes)}")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of kwspot's own; ValueError if it is none, IntegrityError if it is far too large."""
+    try:
+        return json.loads(read_bounded(path, MOST_JSON).decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def size_text(n_bytes: float) -> str:
+    """Write a number of bytes with three digits: `512 B`, `4.02 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} GB" if n_bytes < 1000 else f"{n_bytes:,.0f} GB"
 
 
 def digest_of(value: Any) -> str:

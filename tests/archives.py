@@ -63,6 +63,8 @@ class Web:
     ranges: bool = True  # honour Range
     drops: list[int] = field(default_factory=list)  # bytes of body after which each of the next answers ends
     status: int | None = None  # answer this error instead
+    reason: str | None = None  # with it
+    headers: dict[str, str] = field(default_factory=dict)  # more of them
     page: bytes | None = None  # answer this web page instead
     sized: bool = True  # say Content-Length
     stall_after: int | None = None  # bytes of body after which to wait for `go_on`
@@ -75,7 +77,7 @@ class Web:
         wanted = handler.headers.get("Range")
         self.asked.append(wanted)
         if self.status:
-            return handler.send_error(self.status)
+            return handler.send_error(self.status, self.reason)
         body, status, kind, size = self.content, 200, "application/gzip", len(self.content)
         if self.page is not None:
             body, kind = self.page, "text/html; charset=utf-8"
@@ -92,6 +94,8 @@ class Web:
             handler.send_header("Content-Length", str(len(body)))
         if self.etag:
             handler.send_header("ETag", self.etag)
+        for name, value in self.headers.items():
+            handler.send_header(name, value.encode().decode("latin-1"))
         cut = body[: self.drops.pop(0)] if self.drops else body
         self.sent.append(len(cut))  # before the other side can be done
         handler.end_headers()

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "kwspot"
 # A package may import packages of the lines above its own, and none of its own line.
 LEVELS = """
     errors
-    files tasks prefetch seeding extras
+    files names tasks prefetch seeding extras
     experiments audio
     signal corpus
     synthesis features models inference

@@ -51,7 +51,7 @@ def featurized(data, front_end=SHORT):
     with opened_writer(cache_folder(data, front_end, fingerprint), front_end, 1) as writer:
         writer.finish_shard(0, frames)
         return writer.finish(
-            clips, {"source": "waveforms", "corpus_digest": "d", "fingerprint": fingerprint, "skipped": []}
+            clips, {"source": "waveforms", "name": "d", "corpus_digest": "d", "fingerprint": fingerprint, "skipped": []}
         )
 
 

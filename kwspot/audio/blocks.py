@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from kwspot.audio import ffmpeg
 from kwspot.audio.inputs import Pipe, expand, raw_samples
 from kwspot.audio.reading import (
     STREAMED,
@@ -119,9 +120,28 @@ def _decoded(path: Path, source: str | bytes | int, block_s: float) -> Iterator[
                 yield mono(path, samples, file.samplerate).waveform, file.samplerate
     except soundfile.SoundFileError as error:
         text = str(getattr(error, "error_string", error)).strip().rstrip(".")
-        hint = "; through a pipe comes WAV, OGG or MP3, not FLAC" if isinstance(source, int) else ""
-        raise AudioError(path, f"no readable audio ({text}){hint}") from error
+        refused = AudioError(path, f"no readable audio ({text})")
+        if isinstance(source, int):
+            raise AudioError(path, f"{refused.reason}; through a pipe comes WAV, OGG or MP3, not FLAC") from error
+        if n_read or not ffmpeg.is_for_ffmpeg(path):
+            raise refused from error
+        yield from _by_ffmpeg(path, refused, block_s)
+        return
     if not n_read:
         raise AudioError(path, "holds no samples")
     if n_read < WHOLE * promised and promised * n_channels < STREAMED // MOST_BYTES:
         raise AudioError(path, f"cut off: {n_read:,} of {promised:,} samples")
+
+
+def _by_ffmpeg(path: Path, refused: AudioError, block_s: float) -> Iterator[tuple[Waveform, int]]:
+    """Decode what libsndfile refused; its own reason stands where ffmpeg refuses it too."""
+    if not ffmpeg.is_installed():
+        raise AudioError(path, refused.reason + ffmpeg.HINT)
+    with ffmpeg.decoding(path) as stream:
+        blocks = _decoded(path, stream.fileno(), block_s)
+        try:
+            first = next(blocks)
+        except AudioError:
+            raise refused from None
+        yield first
+        yield from blocks

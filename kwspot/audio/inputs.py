@@ -16,8 +16,12 @@ from typing import BinaryIO
 import numpy as np
 
 from kwspot.audio.reading import LONGEST_S, STDIN, SUFFIXES, AudioError, Decoded, Waveform, read_waveform
-from kwspot.errors import KwspotError, MissingError
+from kwspot.errors import IntegrityError, KwspotError, MissingError
+from kwspot.files import read_bounded
 
+DEEPEST = 8  # lists in lists
+LONGEST_LINE = 2**16  # bytes
+MOST_BYTES = 2**27  # of a clip through a pipe: twelve minutes of a CD
 STANDARD_INPUT = 0  # file descriptor; sys.stdin must not be read by a thread that may be left behind
 
 
@@ -36,9 +40,14 @@ class Pipe:
         return open(STANDARD_INPUT, "rb", closefd=False) if self.path == STDIN else self.path.open("rb")
 
     def read(self) -> Decoded:
-        """Read it to its end; AudioError if that is no usable audio. Of a long sound only the centre is kept."""
+        """Read it to its end; AudioError if that is no usable audio, or too long. The centre of a long one is kept."""
         with self.open() as stream:
-            content = stream.read()
+            try:
+                content = read_bounded(stream, MOST_BYTES)
+            except IntegrityError as error:
+                raise AudioError(
+                    self.path, f"{error}, too long for a clip; 'kwspot spot' searches long sound"
+                ) from error
         if not content:
             raise AudioError(self.path, "nothing on standard input" if self.path == STDIN else "empty pipe")
         if self.raw_rate is not None:
@@ -61,35 +70,50 @@ class Source:
 
 
 def expand(names: Iterable[str], raw_rate: int | None = None) -> Iterator[Source]:
-    """Yield the sources that names stand for, in their order.
+    """Yield the sources that names stand for, in their order; of a name that can be none, the reason.
 
     With `raw_rate` (Hz), standard input holds samples without a header.
     """
+    yield from _expanded(names, raw_rate, ())
+
+
+def _expanded(names: Iterable[str], raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
     for name in names:
-        path = Path(name)
-        if path == STDIN:
-            yield Source(str(STDIN), Pipe(STDIN, raw_rate))
-        elif name.startswith("@") and not path.exists():
-            yield from _listed(name, raw_rate)
-        elif path.is_dir():
-            yield from _below(path)
-        elif path.is_fifo():  # `<(sox …)`
-            yield Source(name, Pipe(path))
-        elif has_magic(name) and not path.exists():
-            found = (Source(match, Path(match)) for match in sorted(iglob(name, recursive=True)))  # noqa: PTH207 - as written, absolute or not
-            yield from _or_none(found, name, "no file matches")
-        else:
-            yield Source(name, path)
+        try:
+            yield from _sources(name, raw_rate, lists)
+        except (OSError, ValueError) as error:  # too long a name, one with a zero byte
+            yield Source(name, error=MissingError(f"{name}: no such file ({getattr(error, 'strerror', error)})"))
 
 
-def _listed(name: str, raw_rate: int | None) -> Iterator[Source]:
-    """Read a list line by line: a list on standard input may never end."""
+def _sources(name: str, raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
+    path = Path(name)
+    if path == STDIN:
+        yield Source(str(STDIN), Pipe(STDIN, raw_rate))
+    elif name.startswith("@") and not path.exists():
+        yield from _listed(name, raw_rate, lists)
+    elif path.is_dir():
+        yield from _below(path)
+    elif path.is_fifo():  # `<(sox …)`
+        yield Source(name, Pipe(path))
+    elif has_magic(name) and not path.exists():
+        found = (Source(match, Path(match)) for match in sorted(iglob(name, recursive=True)))  # noqa: PTH207 - as written, absolute or not
+        yield from _or_none(found, name, "no file matches")
+    else:
+        yield Source(name, path)
+
+
+def _listed(name: str, raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
+    """Read a list line by line: a list on standard input may never end. `lists` are those that led here."""
     file = STANDARD_INPUT if name == "@-" else name[1:]
+    here = os.path.realpath(name[1:])
+    if here in lists or len(lists) == DEEPEST:
+        yield Source(name, error=MissingError(f"{name}: a list that leads back to itself, or lies too deep in others"))
+        return
     try:
         with open(file, "rb", closefd=file != STANDARD_INPUT) as lines:
-            for line in lines:
+            for line in iter(lambda: lines.readline(LONGEST_LINE), b""):
                 if entry := os.fsdecode(line.rstrip(b"\r\n")):
-                    yield from expand([entry], raw_rate)
+                    yield from _expanded([entry], raw_rate, (*lists, here))
     except OSError as error:
         yield Source(name, error=MissingError(f"{name}: the list cannot be read ({error.strerror})"))
 

@@ -1,4 +1,4 @@
-"""Audio file -> waveform -> clip: soundfile reads (WAV, FLAC, OGG, MP3, AIFF, …), soxr resamples.
+"""Audio file -> waveform -> clip: soundfile reads (WAV, FLAC, OGG, MP3, AIFF, …) or ffmpeg, soxr resamples.
 
 waveform  (n_samples,)  float32 in [-1, 1], mono; as read at the file's own sample rate, as a clip at the model's
 
@@ -7,16 +7,19 @@ whole, is refused with the reason. Training and spotting read with these functio
 torchaudio's reader needs ffmpeg since 2.9, and its resampler is torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 import os
 from pathlib import Path
 import re
+import stat
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 import soundfile
 
+from kwspot.audio import ffmpeg
 from kwspot.errors import IntegrityError, MissingError
 
 Waveform = NDArray[np.float32]
@@ -32,11 +35,14 @@ STDIN = Path("-")  # stands for a stream in messages
 
 
 class AudioError(IntegrityError):
-    """A file is not audio that can be used; `reason` says why, the message also which."""
+    """A file is not audio that can be used; `reason` says why, the message also which.
 
-    def __init__(self, path: Path, reason: str) -> None:
+    `undecoded`: libsndfile cannot decode it, which another decoder may.
+    """
+
+    def __init__(self, path: Path, reason: str, *, undecoded: bool = False) -> None:
         super().__init__(f"{path}: {reason}")
-        self.reason = reason
+        self.reason, self.undecoded = reason, undecoded
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,30 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
     if isinstance(source, Path):
         check_readable(source)
     try:
-        with soundfile.SoundFile(decoder_name(source) if isinstance(source, Path) else source) as file:
+        return _read(decoder_name(source) if isinstance(source, Path) else source, path, longest_s, start_s)
+    except AudioError as error:
+        if not (isinstance(source, Path) and error.undecoded and ffmpeg.is_for_ffmpeg(path)):
+            raise
+        if not ffmpeg.is_installed():
+            raise AudioError(path, error.reason + ffmpeg.HINT) from error
+        return _by_ffmpeg(path, error, longest_s, start_s)
+
+
+def _by_ffmpeg(path: Path, refused: AudioError, longest_s: float | None, start_s: float | None) -> Decoded:
+    """Read what libsndfile refused; its own reason stands where ffmpeg refuses it too."""
+    try:
+        content = ffmpeg.decoded(path)
+    except IntegrityError as error:
+        raise AudioError(path, f"{error}, decoded by ffmpeg; cut it into shorter files") from error
+    if not content:
+        raise refused
+    found = _read(BytesIO(content), path, longest_s, start_s)
+    return replace(found, conversions=("decoded by ffmpeg", *found.conversions))
+
+
+def _read(source: str | bytes | BinaryIO, path: Path, longest_s: float | None, start_s: float | None) -> Decoded:
+    try:
+        with soundfile.SoundFile(source) as file:
             rate, n_samples = file.samplerate, file.frames
             require_rate(path, rate)
             check_whole(path, file.extra_info)
@@ -86,7 +115,7 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
             samples = file.read(wanted, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, MemoryError, ValueError) as error:
         text = str(getattr(error, "error_string", error)).strip().rstrip(".") or "unknown error"
-        raise AudioError(path, f"no readable audio ({text})") from error
+        raise AudioError(path, f"no readable audio ({text})", undecoded=True) from error
     if len(samples) < WHOLE * wanted:
         raise AudioError(path, f"cut off: {len(samples):,} of {wanted:,} samples")
     if not len(samples):
@@ -123,8 +152,9 @@ def duration_s(path: Path) -> float:
     check_readable(path)
     try:
         info = soundfile.info(decoder_name(path))
-    except soundfile.SoundFileError as error:
-        raise AudioError(path, "no readable audio") from error
+    except soundfile.SoundFileError:
+        decoded = read_waveform(path)  # by ffmpeg, if by anything
+        return len(decoded.waveform) / decoded.sample_rate
     return float(info.frames / info.samplerate)
 
 
@@ -189,15 +219,17 @@ def decoder_name(path: Path) -> str | bytes:
 
 
 def check_readable(path: Path) -> None:
-    """Turn away what the decoder would call only a `system error`."""
+    """Turn away what the decoder would call only a `system error`, and what it would wait for: a pipe, a device."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AudioError(path, "cannot be read (a folder, a pipe or a device)")
         with path.open("rb") as file:
             if not file.read(1):
                 raise AudioError(path, "empty file")
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
-    except OSError as error:
-        raise AudioError(path, f"cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise AudioError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
 
 
 def require_rate(path: Path, rate: int) -> None:
@@ -233,7 +265,7 @@ def mono(path: Path, samples: NDArray[np.float32], rate: int) -> Decoded:
     return Decoded(np.ascontiguousarray(waveform), rate, tuple(conversions))
 
 
-# Taken for clips. libsndfile cannot read the last row: better reported than passed over in silence.
+# Taken for clips. libsndfile cannot read the last row, and ffmpeg may not be there: better reported than passed over.
 SUFFIXES = (
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf",
     ".m4a", ".aac", ".wma", ".webm", ".amr", ".mp4",

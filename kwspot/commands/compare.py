@@ -73,6 +73,7 @@ def compare(
 
       kwspot compare --json | jq '.rows[].accuracy_test'
     """
+    from kwspot.experiments.runs import read_runs
     from kwspot.reports.views import CSV, JSON, LATEX, MARKDOWN, TERMINAL, open_sheet
 
     wanted = {MARKDOWN: as_markdown, JSON: as_json, CSV: as_csv, LATEX: as_latex}
@@ -83,6 +84,8 @@ def compare(
         raise ConfigError(f"--{form}: not with --show {show}")
     for run in unfinished:
         console.note(f"left out, not finished: {run.id} ({run.state})")
+    for trouble in read_runs(runs)[1]:
+        console.note(f"left out, cannot be read: {trouble}")
     for line in sheet.notes:
         console.note(line)
     text = forms[form]()

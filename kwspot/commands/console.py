@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 import csv
 import io
+import os
+from pathlib import Path
+import re
 import shutil
 import sys
 import time
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from kwspot.errors import ConfigError
+from kwspot.names import escaped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,14 +29,24 @@ class Report(Protocol):
     def __call__(self, done: int, total: int | None, message: str = "") -> None: ...  # noqa: D102
 
 
+FORGED = re.compile(r"\n(?!  )")  # a message may have more lines, indented: no name in it can pass for one
+
+
 def say(text: str) -> None:
-    """Print a line of data on stdout."""
-    typer.echo(text)
+    """Print data on stdout, which may be several lines; what is unprintable beside line ends and tabs as escapes."""
+    typer.echo(_escaped(text))
 
 
 def note(text: str) -> None:
-    """Print a message on stderr."""
-    typer.echo(text, err=True)
+    """Print a message on stderr; of more lines, all but the first are indented."""
+    try:
+        typer.echo(_escaped(FORGED.sub(lambda match: escaped(match[0]), text)), err=True)
+    except OSError:  # nobody reads it, or its disk is full: no reason to end
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _escaped(text: str) -> str:
+    return "".join(part if part in "\n\t" else escaped(part) for part in re.split(r"([\n\t])", text))
 
 
 def error(text: str) -> None:

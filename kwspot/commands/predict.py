@@ -10,6 +10,7 @@ import typer
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, AsCsv, AsJson, DataDir, ModelName, Quiet, RawRate, RunsDir
 from kwspot.errors import ConfigError, KwspotError
+from kwspot.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +144,7 @@ class Lines:
         if self.form == "json":
             self._object(name, **prediction.to_dict(), **self.known)
             return
+        name = escaped(name)
         cells = [part for word, posterior in prediction.top for part in (word, f"{posterior:.2f}")]
         cells[0] = prediction.word
         cells += [f"{key.replace('_', ' ')}: {value}" for key, value in self.known.items()]

@@ -38,16 +38,9 @@ def listing(context: typer.Context, as_json: AsJson = False, as_csv: AsCsv = Fal
     if context.invoked_subcommand:
         return
     form = console.chosen("text", json=as_json, csv=as_csv)
-    from kwspot.experiments.runs import RUN, Run, read_run
+    from kwspot.experiments.runs import read_runs
 
-    found: list[Run] = []
-    broken: list[IntegrityError] = []
-    for file in sorted(runs_dir.glob(f"*/{RUN}")):
-        try:
-            found.append(read_run(file.parent))
-        except IntegrityError as error:
-            broken.append(error)
-    found.sort(key=lambda run: (run.experiment, run.seed, run.id))
+    found, broken = read_runs(runs_dir)
     described = [_described(run) for run in found]
     if form == "json":
         console.say(json.dumps(described, indent=2, ensure_ascii=False))
@@ -112,11 +105,11 @@ def rm(
 
       kwspot runs rm --yes lstm-s1 lstm-s2
     """
-    from kwspot.experiments.runs import RUN, find_run, remove_run
+    from kwspot.experiments.runs import find_run, is_run, remove_run
 
     where = runs_dir or context.obj
     # A run named in full is not read, so that one that cannot be read can be removed.
-    folders = [where / name if (where / name / RUN).is_file() else find_run(where, name).path for name in names]
+    folders = [where / name if is_run(where / name) else find_run(where, name).path for name in names]
     folders = list(dict.fromkeys(folders))
     if not yes:
         if not _asks():

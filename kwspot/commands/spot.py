@@ -24,6 +24,7 @@ from kwspot.commands.options import (
     Threshold,
 )
 from kwspot.errors import ConfigError, KwspotError
+from kwspot.names import escaped
 
 if TYPE_CHECKING:
     from kwspot.audio.reading import Waveform
@@ -169,7 +170,7 @@ class EventLines:
         else:
             width = 8 if self.gap == "  " else 0
             cells = [f"{start:{width}.2f}", f"{end:{width}.2f}", event.word.ljust(width), f"{event.posterior:.2f}"]
-            self._line(self.gap.join([*([] if name is None else [name]), *cells]))
+            self._line(self.gap.join([*([] if name is None else [escaped(name)]), *cells]))
 
     def end(self, seconds: float) -> None:
         """End a recording of so many seconds."""

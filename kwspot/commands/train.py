@@ -54,9 +54,8 @@ def train(
     import torch
 
     from kwspot.experiments.registry import load_experiment
-    from kwspot.experiments.runs import MODEL
     from kwspot.export.encoder import write_encoder
-    from kwspot.export.export import is_encoder, write_models
+    from kwspot.export.export import is_encoder, models_of, write_models
     from kwspot.models.device import choose_device
     from kwspot.training.distributed import process_group
     from kwspot.training.run import Callbacks, run_experiment
@@ -87,7 +86,7 @@ def train(
                     )
                 if not group.is_main:
                     continue
-                if not (run.path / MODEL).is_file():
+                if not all((run.path / name).is_file() for name in models_of(run)):
                     for path in [write_encoder(run, data)] if is_encoder(run) else write_models(run, data):
                         if not quiet:
                             console.note(f"wrote {path}")

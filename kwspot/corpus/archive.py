@@ -13,6 +13,31 @@ import tarfile
 import zlib
 
 from kwspot.errors import IntegrityError, KwspotError
+from kwspot.files import size_text
+from kwspot.names import is_printable
+
+MOST_FILES = 2_000_000  # of a corpus: twenty times those of Speech Commands
+MOST_HEADER = 2**16  # bytes of what goes before a member: its long name, its attributes
+LONGEST_NAME, DEEPEST = 1000, 20  # characters and folders of a name
+EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is not read into memory if it is far too large."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        """Read a header block."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in EXTENDED and member.size > MOST_HEADER:
+            raise tarfile.HeaderError(f"a header of {size_text(member.size)}")
+        return member
 
 
 def free_bytes(folder: Path) -> int:
@@ -43,6 +68,8 @@ def extract(path: Path, folder: Path, *, report: Callable[..., None], free: Call
             raise IntegrityError(f"{path}: refused: holds '{name}' twice; nothing was extracted")
         if name:
             files[name] = member.size
+        if len(files) > MOST_FILES:
+            raise IntegrityError(f"{path}: refused: holds more than {MOST_FILES:,} files; nothing was extracted")
         report(at // 2, size, "checking")
     inside = {str(parent) for name in files for parent in PurePosixPath(name).parents}
     if both := inside & files.keys():
@@ -68,7 +95,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int
         with (
             path.open("rb") as raw,
             gzip.GzipFile(fileobj=raw) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as tar,
+            tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as tar,
         ):
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # a hundred thousand are 100 MB
@@ -76,7 +103,8 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int
             while piece := stream.read(1 << 20):
                 if piece.strip(b"\0"):  # tarfile takes a broken header for the end
                     raise tarfile.ReadError("a broken header")
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, IndexError, RecursionError) as error:
+        # The last three come from headers that no program writes: a sparse map of words, a thousand names in a row.
         raise IntegrityError(f"{path}: damaged or cut short ({error}); fetch the archive again") from error
 
 
@@ -91,9 +119,13 @@ def _checked_name(path: Path, member: tarfile.TarInfo) -> str:
         problem = "a link"
     elif not (member.isfile() or member.isdir()):
         problem = "a device"
-    elif not member.name.isprintable():
+    elif member.issparse() or member.size < 0:
+        problem = "a sparse file"
+    elif not (member.name.isprintable() and is_printable(member.name)):
         problem = "a name that cannot be printed"
+    elif len(member.name) > LONGEST_NAME or len(posix.parts) > DEEPEST:
+        problem = "too long or too deep a name"
     else:
         hidden = any(part.startswith(".") for part in posix.parts)
         return "" if hidden or member.isdir() else str(posix)
-    raise IntegrityError(f"{path}: refused: holds {problem}, {member.name!r}; nothing was extracted")
+    raise IntegrityError(f"{path}: refused: holds {problem}, {member.name[:100]!r}; nothing was extracted")

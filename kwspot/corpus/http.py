@@ -9,7 +9,6 @@ says so, or another whole size) or ignores Range; a web page never replaces what
 
 from collections.abc import Callable
 from http.client import HTTPException, InvalidURL
-import json
 from pathlib import Path
 import re
 import time
@@ -19,12 +18,14 @@ from urllib.request import Request, urlopen
 
 from kwspot import __version__
 from kwspot.errors import ConfigError, IntegrityError, KwspotError
-from kwspot.files import write_json
+from kwspot.files import read_json, write_json
+from kwspot.names import escaped
 
 TRIES = 3  # connections a call
 PAUSE_S = 1.0  # before the second; twice that before the third
 TIMEOUT_S = 30.0  # without a byte
 PIECE = 1 << 16  # bytes
+MOST_DIGITS = 18  # of a number of bytes
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -126,7 +127,7 @@ def _open(url: str, headers: dict[str, str]) -> Any:
             return error
         error.close()
         raise KwspotError(
-            f"{url}: the server answered {error.code} {error.reason}; check the address, try later, "
+            f"{url}: the server answered {error.code} {escaped(error.reason)[:100]}; check the address, try later, "
             "or give --url MIRROR or --from-archive FILE"
         ) from error
     except InvalidURL as error:
@@ -148,23 +149,33 @@ def _read(response: IO[bytes], n_bytes: int | None = None) -> bytes:
 def _span(response: Any) -> tuple[int | None, int | None]:
     """Return the first byte that a response carries (None: none) and the whole size of the file, if it says."""
     if response.status == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
+        return 0, _number(response.headers.get("Content-Length", ""))
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if not match:
         return None, None
     first, total = match.groups()
-    return (int(first) if first else None), (int(total) if total.isdecimal() else None)
+    return _number(first or ""), _number(total)
+
+
+def _number(text: str) -> int | None:
+    """Return a number of bytes; None of what no file can have."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _validator(response: Any) -> str | None:
     """Return what If-Range may carry: a strong ETag, else the date of the last change."""
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    return _sendable(etag if etag.startswith('"') else response.headers.get("Last-Modified"))
+
+
+def _sendable(value: Any) -> str | None:
+    """Return what a header may carry back to a server; None of anything else."""
+    return value if isinstance(value, str) and re.fullmatch(r"[ -~]{1,500}", value) else None
 
 
 def _read_state(partial: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(state_path(partial).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        state = read_json(state_path(partial))
+    except (OSError, ValueError, IntegrityError):
         return {}
+    return {**state, "validator": _sendable(state.get("validator"))} if isinstance(state, dict) else {}

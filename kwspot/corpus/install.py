@@ -15,14 +15,14 @@ The 12-class test archive goes the same way as the part `test12`, into DEST/_tes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import json
 import os
 from pathlib import Path
 import shutil
 from typing import Any
 
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
-from kwspot.files import PARTIAL, locked, write_json
+from kwspot.files import PARTIAL, locked, read_json, write_json
+from kwspot.names import is_printable
 
 KEPT = ".kwspot"  # all that kwspot writes about a corpus
 CORPUS, TEST12 = "corpus", "test12"
@@ -144,11 +144,14 @@ def read_marker(dest: Path, part: str = CORPUS) -> dict[str, Any] | None:
     """Read the marker of a complete part, None if there is none."""
     path = dest / KEPT / (part + _MARKER)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        marker = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise IntegrityError(f"{path}: not a marker ({error}); delete it and run 'kwspot download'") from error
+    if not isinstance(marker, dict) or not (isinstance(marker.get("name"), str) and is_printable(marker["name"])):
+        raise IntegrityError(f"{path}: not a marker (it names no corpus); delete it and run 'kwspot download'")
+    return marker
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,9 @@ def check(dest: Path, part: str = CORPUS) -> Check:
     passed_over = tuple(name for name in FOLDERS.values() if name) if part == CORPUS else ()
     there = files_in(folder, passed_over=passed_over) if folder.is_dir() else {}
     try:
-        expected = dict(json.loads(listed.read_text(encoding="utf-8")))
+        expected = read_json(listed)
+        if not isinstance(expected, dict) or not all(type(size) is int for size in expected.values()):
+            raise ValueError("no list of files and their bytes")
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{listed}: cannot be read ({error}); download into another --data") from error
     return Check(

@@ -14,16 +14,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
-import json
 import math
 import os
 from pathlib import Path
 from random import choice
-import re
 
 from kwspot.audio.reading import SUFFIXES
-from kwspot.corpus.install import CORPUS, FOLDERS, KEPT, TEST12, unsettled
+from kwspot.corpus.install import CORPUS, FOLDERS, KEPT, TEST12, read_marker, unsettled
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.files import read_json
+from kwspot.names import is_printable
 from kwspot.tasks import SILENCE, UNKNOWN
 
 STATE = KEPT
@@ -34,7 +34,6 @@ SILENCE_FOLDER = "_silence_"  # not a folder: the names of clips made from noise
 TEST12_FOLDER = FOLDERS[TEST12].rstrip("/")
 TRAIN, VALIDATION, TEST = "train", "validation", "test"  # and TEST12
 LISTS = {"validation_list.txt": VALIDATION, "testing_list.txt": TEST}
-NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters; bytes that are no UTF-8
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def imported_digest(data: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
+        return str(read_json(path)["digest"])
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path}: not readable; import the frames again with --from-frames") from error
 
@@ -169,9 +168,10 @@ def _fingerprint(entries: Mapping[str, os.DirEntry[str]]) -> str:
 def corpus_name(data: Path) -> str:
     """Name a corpus: what its marker says, else the name of its folder."""
     try:
-        return str(json.loads((data / STATE / MARKER).read_text(encoding="utf-8"))["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return data.resolve().name
+        marker = read_marker(data)
+    except IntegrityError:
+        marker = None
+    return marker["name"] if marker else data.resolve().name
 
 
 def _read_lists(data: Path) -> dict[str, str] | None:
@@ -209,7 +209,7 @@ def read_corpus(data: Path) -> Corpus:
     lists = _read_lists(data)
     clips, refused, n_unnamed = [], [], 0
     for name in sorted(found):
-        if NOT_IN_A_NAME.search(name):
+        if not is_printable(name):
             refused.append((ascii(name)[1:-1], "its name holds characters that no index can hold; rename it"))
             continue
         speaker, named = speaker_of(name)
@@ -221,7 +221,7 @@ def read_corpus(data: Path) -> Corpus:
         else:
             split = _split_of(name, speaker, named, lists, data)
         clips.append(Clip(name, word, speaker, split))
-    noise = sorted(name for name in others if name not in LISTS and not NOT_IN_A_NAME.search(name))
+    noise = sorted(name for name in others if name not in LISTS and is_printable(name))
     return Corpus(data, clips, noise, _fingerprint(found | others), refused, n_unnamed)
 
 

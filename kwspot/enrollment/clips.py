@@ -17,12 +17,12 @@ from typing import Any
 import unicodedata
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kwspot.audio.reading import SUFFIXES, AudioError, Waveform, duration_s, read_waveform, resample
+from kwspot.audio.reading import SUFFIXES, AudioError, Waveform, as_waveform, duration_s, read_waveform, resample
 from kwspot.corpus.layout import NOISE_FOLDER
 from kwspot.enrollment.endpoints import endpoints, is_silent
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
+from kwspot.names import is_printable
 from kwspot.tasks import SILENCE, UNKNOWN
 
 LONGEST_S = 4.0  # of a word or phrase
@@ -81,13 +81,15 @@ def takes_of(words: Mapping[str, Iterable[Any]], sample_rate: int | None, model_
     given = [(word, clip) for word, clips in words.items() for clip in clips]
     paths = [(word, Path(clip)) for word, clip in given if isinstance(clip, str | os.PathLike)]
     speakers = iter(speakers_of([(word, path.name) for word, path in paths]))
+    if unfit := [word for word in words if not (word and is_printable(word))]:
+        raise ConfigError(f"{unfit[0]!r}: no word: empty, or of characters that cannot be printed")
     takes = []
     for i, (word, clip) in enumerate(given):
         label = BACKGROUND.get(word, unicodedata.normalize("NFC", word))
         if isinstance(clip, str | os.PathLike):
             takes.append(_read(label, next(speakers), Path(clip), model_rate))
         else:
-            waveform = resample(_as_floats(clip), sample_rate or model_rate, model_rate)
+            waveform = resample(as_waveform(clip), sample_rate or model_rate, model_rate)
             takes.append(_checked(label, None, f"{word}, clip {i + 1}", waveform, model_rate))
     return takes
 
@@ -129,6 +131,8 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
         word = unicodedata.normalize("NFC", below.name)
         clips = sorted(p for p in below.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         found += [(BACKGROUND.get(word, word), path.relative_to(below).as_posix(), path) for path in clips]
+    if unfit := [word for word, _, _ in found if not is_printable(word)]:
+        raise ConfigError(f"{folder}: '{unfit[0]}' holds characters that cannot be printed; rename the folder")
     if not any(word not in (UNKNOWN, SILENCE) for word, _, _ in found):
         loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
         hint = "its clips lie in no folder of a word; name the folder above it" if loose else "no clips"
@@ -167,15 +171,6 @@ def require_distinct(takes: Sequence[Take], known: Mapping[str, str]) -> None:
         if take.digest in seen:
             raise ConfigError(f"{take.name}: the same clip as {seen[take.digest]}; leave one of them out")
         seen[take.digest] = take.name
-
-
-def _as_floats(clip: Any) -> Waveform:
-    waveform: NDArray[Any] = np.asarray(clip)
-    if waveform.ndim != 1 or not waveform.size:
-        raise ValueError(f"a waveform (n_samples,) is needed, got shape {waveform.shape}")
-    if waveform.dtype.kind == "i":
-        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
-    return waveform.astype(np.float32)
 
 
 def _together(problems: Sequence[KwspotError]) -> KwspotError:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kwspot.audio.reading import Waveform
 from kwspot.errors import IntegrityError
 from kwspot.inference.model_zoo import ENCODER
-from kwspot.inference.spotter import open_session, read_metadata
+from kwspot.inference.spotter import open_session, read_metadata, require_graph, run_session
 
 KIND = "encoder"
 BATCH = 32
@@ -32,13 +32,14 @@ class Encoder:
         self.metadata: dict[str, Any] = read_metadata(self.session, self.path)
         if self.metadata.get("kind") != KIND:
             raise IntegrityError(f"{self.path}: a model, but no encoder; install kwspot again")
+        require_graph(self.session, path, ["waveform"], {"embedding": None})
         self.sample_rate = int(self.metadata["sample_rate"])  # Hz
         self.clip_length = int(self.metadata["clip_length"])  # samples of the windows it was trained on
 
     def embed(self, windows: NDArray[np.float32] | Sequence[Waveform]) -> Embeddings:
         """Embed windows of one length: unit vectors."""
         found = [
-            self.session.run(["embedding"], {"waveform": np.stack(list(windows[i : i + BATCH]))})[0]
+            run_session(self.session, self.path, ["embedding"], {"waveform": np.stack(list(windows[i : i + BATCH]))})[0]
             for i in range(0, len(windows), BATCH)
         ]
         embeddings = np.concatenate(found) if found else np.zeros((0, self.n_features), np.float32)

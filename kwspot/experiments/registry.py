@@ -17,12 +17,15 @@ from typing import Any
 from pydantic import ValidationError
 import yaml
 
-from kwspot.errors import ConfigError, MissingError
+from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.experiments.settings import Experiment, problems_of
+from kwspot.files import read_bounded
+from kwspot.names import SURROGATE
 
 REGISTRY_NAME = "experiments.yaml"
 KNOWN = ("extends", "defaults", "experiments")
 PACKAGED, NONE = "packaged", "none"  # what a registry can extend
+MOST_BYTES, MOST_NODES = 2**20, 100_000  # of a registry: the packaged one has 15 kB
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -44,9 +47,36 @@ _Yaml12Loader.add_implicit_resolver(
 def read_yaml(text: str, where: str) -> Any:
     """Parse YAML 1.2 text; ConfigError names the line."""
     try:
-        return yaml.load(text, Loader=_Yaml12Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
+        loader = _Yaml12Loader(text)  # a SafeLoader
+        node = loader.get_single_node()
+        if node is not None and _size(node, {}) > MOST_NODES:
+            raise ConfigError(f"{where}: its aliases come to more than {MOST_NODES:,} values; write less of them")
+        return None if node is None else loader.construct_document(node)
+    except RecursionError as error:
+        raise ConfigError(f"{where}: nested too deeply, or an alias within itself") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date of no calendar, a number of 5,000 digits
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values of a node with its aliases written out; each is counted once, however often it is used."""
+    if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+        raise yaml.constructor.ConstructorError(None, None, "half a character", node.start_mark)
+    if id(node) not in known:
+        below = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for each in below for part in (each if isinstance(each, tuple) else (each,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _content(path: Path) -> Any:
+    """Read a YAML file; ConfigError if it is none, or none of this size."""
+    try:
+        return read_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8, byte {error.start}; save it as UTF-8") from error
+    except IntegrityError as error:
+        raise ConfigError(f"{error}; a registry is not as long") from error
 
 
 def find_registry(given: Path | None = None) -> Path:
@@ -105,13 +135,15 @@ def _resolve(name: str, settings: Mapping[str, Any]) -> tuple[Experiment | None,
 
 def _read_file(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any], bool]:
     """Read a file: its experiments as they are written, its defaults, and whether it extends the packaged registry."""
-    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    content = _content(path)
     if not isinstance(content, dict) or not isinstance(content.get("experiments"), dict):
         raise ConfigError(f"{path}: needs a mapping 'experiments:' of named experiments")
     if strange := [str(key) for key in content if key not in KNOWN]:
         raise ConfigError(f"{path}: {', '.join(strange)}: unknown; known: {', '.join(KNOWN)}")
     if (extends := content.get("extends", PACKAGED)) not in (PACKAGED, NONE):
         raise ConfigError(f"{path}: extends: {extends}: write {PACKAGED} or {NONE}")
+    if not isinstance(content.get("defaults") or {}, Mapping):
+        raise ConfigError(f"{path}: defaults: needs a mapping of settings")
     experiments = {str(name): given or {} for name, given in content["experiments"].items()}
     if flat := [name for name, given in experiments.items() if not isinstance(given, Mapping)]:
         raise ConfigError(f"{path}: {', '.join(flat)}: needs a mapping of settings, with a reason as 'why:'")
@@ -138,7 +170,7 @@ def _laid_over(
     """Lay an experiment over the one it is `like`, or over the defaults; its `why` is its own."""
     chain = [name]
     while (parent := experiments[chain[-1]].get("like")) is not None:
-        if parent not in experiments or parent in chain:
+        if not isinstance(parent, str) or parent not in experiments or parent in chain:
             wrong = "goes round in a circle" if parent in chain else f"no experiment '{parent}'"
             raise ConfigError(
                 f"{path}: {chain[-1]}.like: {wrong}; name another experiment of this file or a packaged one"

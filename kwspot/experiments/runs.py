@@ -14,17 +14,21 @@ eval-<split>.json   what `kwspot eval` measured     events.out.tfevents.*   the 
 robustness-<split>.json   what `kwspot eval --robustness` measured
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import json
+import os
 from pathlib import Path
+from secrets import token_hex
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.files import digest_of, write_text
+from kwspot.files import MOST_JSON, digest_of, locked, read_bounded, read_json, write_text
 
-if TYPE_CHECKING:  # pydantic, which comparing records can do without
+if TYPE_CHECKING:
+    from kwspot.experiments.records import Shape
     from kwspot.experiments.settings import Experiment
 
 SCHEMA = 1
@@ -36,6 +40,8 @@ INT8, INT8_STREAM = "model.int8.onnx", "model.int8.stream.onnx"
 ENCODER = "encoder.onnx"
 RECORDINGS = "recordings"
 WINDOWS, STREAMED = "windows", "stream"  # long audio: with MODEL window by window, or with STREAM
+PARTS = (RUN, METRICS, CHECKPOINT, BEST)  # any of them makes a folder that of a run
+LOCK, REMOVED = ".lock", ".removed-"
 RECORD_FILES = (
     RUN,
     HISTORY,
@@ -98,62 +104,96 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, shape: "type[Shape]") -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except ValueError as error:
         raise IntegrityError(f"{path}: not a JSON file ({error}); remove the run with 'kwspot runs rm'") from error
+    _require(path, shape, value)
+    return value
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON value a line; none of a file that is not there."""
+def _require(path: Path, shape: "type[Shape]", value: Any, line: int | None = None) -> None:
+    from kwspot.experiments.records import problems_with
+
+    if found := problems_with(shape, value):
+        where = f"{path}, line {line}" if line else str(path)
+        raise IntegrityError(f"{where}: not as kwspot writes it ({found[0]}); remove the run with 'kwspot runs rm'")
+
+
+def read_lines(path: Path, shape: "type[Shape]") -> list[dict[str, Any]]:
+    """Read a JSON value of a shape a line; none of a file that is not there."""
     if not path.is_file():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
+        values = [json.loads(line) for line in read_bounded(path, MOST_JSON).decode("utf-8").splitlines()]
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: not JSON lines ({error}); remove the run with 'kwspot runs rm'") from error
+    for number, value in enumerate(values, 1):
+        _require(path, shape, value, number)
+    return values
 
 
-def _measured(path: Path, prefix: str) -> dict[str, dict[str, Any]]:
+def _measured(path: Path, prefix: str, shape: "type[Shape]") -> dict[str, dict[str, Any]]:
     """Read what was measured of a run, by split."""
-    return {file.stem.removeprefix(prefix): _json(file) for file in sorted(path.glob(f"{prefix}*.json"))}
+    return {file.stem.removeprefix(prefix): _json(file, shape) for file in sorted(path.glob(f"{prefix}*.json"))}
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder holds a run, or what is left of one."""
+    return not folder.name.startswith(".") and any((folder / part).is_file() for part in PARTS)
 
 
 def read_run(path: Path) -> Run:
     """Read one run folder; MissingError if there is none, IntegrityError if it cannot be read."""
-    if not (path / RUN).is_file():
+    if not is_run(path):
         raise MissingError(f"{path}: no run there; 'kwspot runs' lists them")
-    record = _json(path / RUN)
-    if record.get("schema") != SCHEMA:
-        raise IntegrityError(f"{path / RUN}: schema {record.get('schema')}, this kwspot reads {SCHEMA}")
+    if not (path / RUN).is_file():
+        raise IntegrityError(
+            f"{path}: what is left of a run, without {RUN}; remove it with 'kwspot runs rm {path.name}'"
+        )
+    from kwspot.experiments import records  # pydantic, a tenth of a second that predicting can do without
+
     metrics = path / METRICS
     return Run(
         path=path,
-        record=record,
-        history=read_lines(path / HISTORY),
-        timing=read_lines(path / TIMING),
-        metrics=_json(metrics) if metrics.is_file() else None,
-        evaluations=_measured(path, "eval-"),
-        false_alarms=_measured(path, "false-alarms-"),
-        robustness=_measured(path, "robustness-"),
-        recordings=_measured(path, f"{RECORDINGS}-"),
+        record=_json(path / RUN, records.RunShape),
+        history=read_lines(path / HISTORY, records.EpochShape),
+        timing=read_lines(path / TIMING, records.TimingShape),
+        metrics=_json(metrics, records.MetricsShape) if metrics.is_file() else None,
+        evaluations=_measured(path, "eval-", records.EvaluationShape),
+        false_alarms=_measured(path, "false-alarms-", records.FalseAlarmsShape),
+        robustness=_measured(path, "robustness-", records.RobustnessShape),
+        recordings=_measured(path, f"{RECORDINGS}-", records.RecordingsShape),
     )
 
 
+def read_runs(runs_dir: Path) -> tuple[list[Run], list[IntegrityError]]:
+    """Read every run below `runs_dir`, or in folders below, by experiment and seed; and why others cannot be read."""
+    found: list[Run] = []
+    broken: list[IntegrityError] = []
+    for folder in [path for depth in ("*", "*/*") for path in sorted(runs_dir.glob(depth))]:
+        if is_run(folder):
+            try:
+                found.append(read_run(folder))
+            except IntegrityError as error:
+                broken.append(error)
+    return sorted(found, key=lambda run: (run.experiment, run.seed, run.id)), broken
+
+
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Read every run below `runs_dir`, by experiment and seed; an absent folder holds none.
+    """Read every run below `runs_dir` that can be read, by experiment and seed; an absent folder holds none.
 
     A folder of folders of runs, such as results/, is read as well.
     """
-    found = [read_run(file.parent) for depth in ("*", "*/*") for file in runs_dir.glob(f"{depth}/{RUN}")]
-    return sorted(found, key=lambda run: (run.experiment, run.seed, run.id))
+    return read_runs(runs_dir)[0]
 
 
 def find_run(runs_dir: Path, name: str) -> Run:
     """Find a run by its id, its folder, or the start of an id that fits only one."""
-    if (Path(name) / RUN).is_file():
-        return read_run(Path(name))
+    for folder in (Path(name), runs_dir / name):
+        if is_run(folder):
+            return read_run(folder)
     matches = [run for run in list_runs(runs_dir) if run.id.startswith(name)]
     exact = [run for run in matches if run.id == name]
     if len(exact or matches) == 1:
@@ -190,11 +230,39 @@ def best_run(runs_dir: Path, name: str | None = None, having: str = BEST) -> Run
     return max(runs, key=lambda run: run.metrics["accuracy_validation"] if run.metrics else 0.0)
 
 
-def remove_run(run: Run | Path) -> None:
-    """Delete a run, or the folder of one that cannot be read; run.json goes first: half a deletion is no run."""
-    folder = run if isinstance(run, Path) else run.path
-    (folder / RUN).unlink()
-    shutil.rmtree(folder)
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing or removing a run until the block ends; KwspotError if one is at it."""
+    busy = f"{folder}: another process is training or removing this run; wait for it to end"
+    with locked(folder.with_name(f".{folder.name}{LOCK}"), busy):
+        yield
+
+
+def remove_run(folder: Path) -> None:
+    """Delete a run, whatever its folder holds; KwspotError while another process holds it."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link stays a link
+    with held(folder):
+        discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Delete the folder of a run that is held: renamed first, so that a half deleted one is no run of any name.
+
+    Of a link to a run, the link is deleted.
+    """
+    for left in folder.parent.glob(f"{REMOVED}*"):  # by a deletion cut short
+        with suppress(OSError):  # another process may be at it
+            _delete(left)
+    doomed = folder.with_name(f"{REMOVED}{folder.name}.{token_hex(4)}")
+    folder.rename(doomed)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def copy_record(run: Run, destination: Path) -> Path:

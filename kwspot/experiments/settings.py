@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+import reprlib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,6 +11,8 @@ from kwspot.files import digest_of
 from kwspot.tasks import TASKS
 
 FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has, with `unknown` if one is called so
+
+NAME = r"^\w[\w.+-]{0,99}$"  # of an experiment, which is part of a folder's name
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -218,7 +221,7 @@ class AugmentSettings(Settings):
 class Experiment(Settings):
     """The resolved settings of one named experiment."""
 
-    name: str
+    name: Annotated[str, Field(pattern=NAME)]
     why: Annotated[str, Field(min_length=1)]
     task: str | list[str] = "kws35"
     front_end: FrontEnd = FrontEnd()
@@ -273,7 +276,7 @@ def problems_of(error: ValidationError, name: str) -> Iterator[str]:
             yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
         else:
             message = problem["msg"].removeprefix("Input ")
-            yield f"{where}: {message}, got {problem['input']!r}"
+            yield f"{where}: {message}, got {reprlib.repr(problem['input'])}"
 
 
 def _fields_at(location: Sequence[Any]) -> list[str]:

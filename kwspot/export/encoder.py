@@ -82,8 +82,7 @@ class Whitening:
 
     def __call__(self, embeddings: Floats) -> Floats:
         """Whiten."""
-        whitened: Floats = (_unit(embeddings) - self.mean) @ self.matrix
-        return whitened
+        return np.asarray((_unit(embeddings) - self.mean) @ self.matrix, np.float32)
 
     def behind(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """Let a graph whiten its embeddings."""

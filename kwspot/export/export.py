@@ -29,7 +29,7 @@ from kwspot.corpus.layout import TEST, VALIDATION, read_corpus
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import logits_of
 from kwspot.evaluation.metrics import operating_thresholds
-from kwspot.experiments.runs import INT8, INT8_STREAM, MODEL, STREAM, STREAMED, WINDOWS, Run
+from kwspot.experiments.runs import ENCODER, INT8, INT8_STREAM, MODEL, STREAM, STREAMED, WINDOWS, Run
 from kwspot.experiments.settings import Experiment, FrontEnd
 from kwspot.export.onnx_graph import clip_graph, network_graph, state_parts, stream_graph, with_front_end
 from kwspot.export.onnx_ops import used_bands
@@ -128,6 +128,15 @@ def write_models(run: Run, data: Path) -> list[Path]:
     trained = prepare(run, data)
     paths = [write_clip_model(trained)]
     return [*paths, write_stream_model(trained)] if can_stream(run) else paths
+
+
+def models_of(run: Run) -> list[str]:
+    """Name the model files that a finished run has."""
+    if is_published(run):
+        return []
+    if is_encoder(run):
+        return [ENCODER]
+    return [MODEL, STREAM] if can_stream(run) else [MODEL]
 
 
 def can_stream(run: Run) -> bool:

@@ -14,20 +14,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-import json
 import math
 import os
 from pathlib import Path
 import shutil
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from kwspot.corpus.layout import STATE, corpus_fingerprint
 from kwspot.errors import IntegrityError, KwspotError, MissingError
+from kwspot.experiments.records import Label, Shape, problems_with
 from kwspot.experiments.settings import FrontEnd
-from kwspot.files import PARTIAL, digest_of, locked, write_json, write_text
+from kwspot.files import PARTIAL, digest_of, locked, read_json, size_text, write_json, write_text
 
 SCHEMA = 2  # raise it when the format, or any value computed into it, changes
 FRAMES, TARGETS, INDEX, META = "frames.npy", "targets.npy", "index.tsv", "meta.json"
@@ -47,6 +48,21 @@ class CachedClip:
     speaker: str
     split: str
     n_frames: int
+
+
+class Meta(Shape):
+    """meta.json: what other modules read of it; imported frames have more."""
+
+    version: Annotated[int, Field(alias="schema")]
+    source: str
+    name: Label
+    corpus_digest: str
+    front_end: FrontEnd
+    n_clips: dict[str, int]
+    skipped: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    fingerprint: str | None = None
+    conversions: dict[str, int] = Field(default_factory=dict)
+    n_unnamed: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,23 +106,36 @@ def caches_of(data: Path) -> list[Path]:
 def read_cache(folder: Path) -> FeatureCache:
     """Read one cache folder; IntegrityError if its files do not fit together."""
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        frames = np.load(folder / FRAMES, mmap_mode="r")
-        targets = np.load(folder / TARGETS, mmap_mode="r") if (folder / TARGETS).is_file() else None
+        meta = read_json(folder / META)
+        if problems := problems_with(Meta, meta):
+            raise ValueError(f"{META}: {problems[0]}")
+        front_end = FrontEnd(**meta["front_end"])
+        frames = _mapped(folder / FRAMES)
+        targets = _mapped(folder / TARGETS) if (folder / TARGETS).is_file() else None
         clips = _read_index(folder / INDEX)
+        shape = (front_end.max_frames, front_end.n_mels)
         fits = (
             meta["schema"] == SCHEMA
             and frames.dtype == np.float16
-            and frames.ndim == 3
+            and frames.shape[1:] == shape
             and (targets is None or (targets.ndim == 2 and len(targets) == len(frames)))
             and meta["n_clips"] == _count_splits(clips)
-            and all(clip.row < len(frames) for clip in clips)
+            and len({clip.row for clip in clips}) == len(clips)
+            and all(0 <= clip.row < len(frames) and 1 <= clip.n_frames <= shape[0] for clip in clips)
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise IntegrityError(f"{folder}: damaged ({error}); run 'kwspot featurize' again") from error
     if not fits:
         raise IntegrityError(f"{folder}: its files do not fit together; run 'kwspot featurize' again")
     return FeatureCache(folder, meta, frames, clips, targets)
+
+
+def _mapped(path: Path) -> np.memmap:
+    try:
+        frames: np.memmap = np.load(path, mmap_mode="r")
+    except Exception as error:  # of a damaged header NumPy raises many kinds
+        raise ValueError(f"{path.name}: {error}") from error
+    return frames
 
 
 def _read_index(path: Path) -> list[CachedClip]:
@@ -121,8 +150,8 @@ def _read_index(path: Path) -> list[CachedClip]:
 
 def _json_or_none(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return read_json(path)
+    except (ValueError, IntegrityError):
         return None
 
 
@@ -164,7 +193,7 @@ class CacheWriter:
         shape = (self.n_rows, self.front_end.max_frames, self.front_end.n_mels)
         n_bytes, free = 2 * math.prod(shape), shutil.disk_usage(self.partial).free
         if n_bytes > free:
-            raise KwspotError(f"{self.folder}: needs {n_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free")
+            raise KwspotError(f"{self.folder}: needs {size_text(n_bytes)}, {size_text(free)} are free")
         # Made full size at once: holes take no space. Rows are then written with file.write, which reports
         # a full disk, where writing into a memory map would die of SIGBUS.
         np.lib.format.open_memmap(self.partial / FRAMES, mode="w+", dtype=np.float16, shape=shape)
@@ -199,7 +228,7 @@ class CacheWriter:
 
     def shard_record(self, shard: int) -> Any:
         """Return the record that `finish_shard` was given."""
-        return json.loads(self._record(shard).read_text(encoding="utf-8"))
+        return read_json(self._record(shard))
 
     def finish(self, clips: Sequence[CachedClip], meta: Mapping[str, Any]) -> FeatureCache:
         """Write index and meta, move the partial folder into place and open it.

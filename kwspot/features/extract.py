@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
-import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -231,6 +230,9 @@ def corpus_digest(digests: dict[str, str]) -> str:
 def _remove_stale(data: Path, fingerprint: str) -> None:
     """Delete features of earlier states of the recordings: they have no reader any more."""
     for folder in caches_of(data):
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.get("fingerprint", fingerprint) != fingerprint:
+        try:
+            stale = read_cache(folder).meta.get("fingerprint", fingerprint) != fingerprint
+        except IntegrityError:
+            stale = True
+        if stale:
             shutil.rmtree(folder)

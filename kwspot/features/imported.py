@@ -97,7 +97,7 @@ def read_frames(
 def _open_array(path: Path) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
+    except Exception as error:  # of a damaged header NumPy raises many kinds
         raise IntegrityError(f"{path}: not a NumPy array file ({error})") from error
 
 

@@ -16,8 +16,9 @@ from threading import Thread
 
 import numpy as np
 
-from kwspot.audio.reading import AudioError, Waveform, read_clip
+from kwspot.audio.reading import AudioError, Waveform, check_readable, read_clip
 from kwspot.corpus.layout import SILENCE_FOLDER, Clip
+from kwspot.errors import MissingError
 from kwspot.features.cache import CacheWriter, silence_value
 from kwspot.features.silence import silence_waveform
 from kwspot.files import sha256_of_file
@@ -70,12 +71,15 @@ def compute_shard(shard: Shard) -> None:
                 if clip.name.startswith(SILENCE_FOLDER):
                     waveforms[row] = silence_waveform(shard.data, clip, shard.noise, front_end)
                     continue
+                check_readable(shard.data / clip.name)
                 digests[clip.name] = sha256_of_file(shard.data / clip.name)
                 decoded = read_clip(shard.data / clip.name, front_end)
                 waveforms[row] = decoded.waveform
                 conversions.update(decoded.conversions)
             except AudioError as error:
                 skipped.append((clip.name, error.reason))
+            except MissingError:  # deleted since it was listed, or a link that points nowhere
+                skipped.append((clip.name, "no such file"))
             except OSError as error:
                 skipped.append((clip.name, f"cannot be read ({error.strerror})"))
         if waveforms:

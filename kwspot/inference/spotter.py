@@ -6,10 +6,11 @@ The front end is inside the file, so what is computed here is what was trained. 
 the model stands in the file's metadata: labels, sample rate, clip length, where it came from, how good it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 import json
+import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,13 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from kwspot.audio.reading import Decoded, Waveform, as_waveform, fit_clip, read_clip, require_hz
+from kwspot.audio.reading import (
+    HIGHEST_RATE,
+    LONGEST_S,
+    LOWEST_RATE,
+    Decoded,
+    Waveform,
+    as_waveform,
+    fit_clip,
+    read_clip,
+    require_hz,
+)
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import find_model
+from kwspot.names import is_printable
 from kwspot.tasks import UNKNOWN
 
 SCHEMA = 1
 MOST_CLIPS = 1.25  # that a waveform without a rate may be long: a clip of a second at 22.05 kHz would be 1.38
+LENGTHS = ("sample_rate", "clip_length", "win_length", "step_length", "lead_length")
+SPOTTING = ("threshold", "smoothing_ms", "refractory_ms", "hours", "snr_db", "target_per_hour")
 NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 
@@ -67,7 +81,10 @@ class Spotter:
         self.path, self.name = path, name or str(path)
         self.session = open_session(path, threads, content)
         self.metadata = read_metadata(self.session, path)
+        require_graph(self.session, path, ["waveform"], {"posteriors": len(self.metadata["labels"])})
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
+        if not self.labels:
+            raise IntegrityError(f"{path}: knows no words, so it cannot predict any")
         self.sample_rate = int(self.metadata["sample_rate"])  # Hz
         self.clip_length = int(self.metadata["clip_length"])  # samples
         self.win_length = int(self.metadata["win_length"])  # samples, the least a clip can have
@@ -127,7 +144,10 @@ class Spotter:
 
     def posteriors(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the posteriors (batch, n_classes) of waveforms (batch, n_samples) at the model's rate."""
-        result: NDArray[np.float32] = self.session.run(["posteriors"], {"waveform": waveforms})[0]
+        result: NDArray[np.float32]
+        (result,) = run_session(self.session, self.path, ["posteriors"], {"waveform": waveforms})
+        if result.shape != (len(waveforms), len(self.labels)):
+            raise IntegrityError(f"{self.path}: {len(self.labels)} labels, but posteriors of shape {result.shape}")
         return result
 
 
@@ -139,22 +159,94 @@ def open_session(path: Path, threads: int = 0, content: bytes | None = None) -> 
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes as an exception
     try:
-        return onnxruntime.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content or str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which prints on stdout
+        )
     except Exception as error:  # onnxruntime's own kinds, without a common base
         raise IntegrityError(f"{path}: no model that onnxruntime can read; write it again with 'kwspot export'") from (
             error
         )
 
 
-def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    """Return what the file says of itself, each value as the JSON it was written as."""
-    written = session.get_modelmeta().custom_metadata_map
+def require_graph(
+    session: onnxruntime.InferenceSession, path: Path, inputs: Sequence[str], outputs: Mapping[str, int | None]
+) -> None:
+    """Raise IntegrityError unless a graph takes these inputs and gives outputs with these last axes (None: any)."""
     try:
+        sizes = {each.name: each.shape[-1] if each.shape else None for each in session.get_outputs()}
+        taken = [each.name for each in session.get_inputs()]
+    except UnicodeDecodeError:
+        sizes, taken = {}, []
+    fits = taken == list(inputs) and all(
+        name in sizes and (size is None or not isinstance(sizes[name], int) or sizes[name] == size)
+        for name, size in outputs.items()
+    )
+    if not fits:
+        raise IntegrityError(
+            f"{path}: its graph is not the one of a model of kwspot; write it again with 'kwspot export'"
+        )
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, path: Path, outputs: Sequence[str], inputs: Mapping[str, NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    """Compute outputs; IntegrityError if the graph cannot, or if they are not finite."""
+    try:
+        results: list[NDArray[np.float32]] = session.run(list(outputs), dict(inputs))
+    except Exception as error:  # onnxruntime's own kinds, without a common base
+        raise IntegrityError(f"{path}: its graph cannot be computed; write it again with 'kwspot export'") from error
+    if not all(np.isfinite(result).all() for result in results):
+        raise IntegrityError(f"{path}: gives numbers that are not finite; train it again")
+    return results
+
+
+def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    """Return what the file says of itself, each value as the JSON it was written as; IntegrityError if it is no sense.
+
+    Checked by hand: importing pydantic takes as long as predicting a clip.
+    """
+    try:
+        written = session.get_modelmeta().custom_metadata_map  # decoded as UTF-8 here
         metadata = {key: json.loads(value) for key, value in written.items()}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: metadata that is not JSON; not a model of kwspot") from error
     if missing := [key for key in NEEDED if key not in metadata]:
         raise IntegrityError(f"{path}: not a model of kwspot: no {', '.join(missing)} in its metadata")
     if metadata["schema"] != SCHEMA:
-        raise IntegrityError(f"{path}: schema {metadata['schema']}, this kwspot reads {SCHEMA}")
+        raise IntegrityError(f"{path}: schema {metadata['schema']!r:.40}, this kwspot reads {SCHEMA}")
+    if wrong := next(_wrong(metadata), None):
+        raise IntegrityError(f"{path}: not a model of kwspot: {wrong} in its metadata")
     return metadata
+
+
+def _wrong(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what makes no sense in metadata that has all keys needed."""
+    labels = metadata["labels"]
+    if not (isinstance(labels, list) and all(isinstance(label, str) and is_printable(label) for label in labels)):
+        yield "labels that are no list of words"
+    elif len(set(labels)) < len(labels) or "" in labels:
+        yield "a label twice, or an empty one"
+    lengths = {key: metadata[key] for key in LENGTHS if key in metadata}
+    if not all(type(value) is int and value >= (key == "sample_rate") for key, value in lengths.items()):
+        yield f"a number of samples in {', '.join(lengths)} that is none"
+    elif not LOWEST_RATE <= metadata["sample_rate"] <= HIGHEST_RATE:
+        yield f"a sample rate of {metadata['sample_rate']:.0f} Hz"
+    elif not 0 < metadata["win_length"] <= metadata["clip_length"] <= LONGEST_S * metadata["sample_rate"]:
+        yield "a window longer than a clip, or a clip longer than a minute"
+    elif not 0 < metadata.get("step_length", 1) <= metadata["clip_length"] >= metadata.get("lead_length", 0):
+        yield "a step longer than a clip"
+    spotting = metadata.get("spotting") or {}
+    if not isinstance(spotting, dict) or not all(_is_number(spotting.get(key, 0)) for key in SPOTTING):
+        yield "spotting that is no settings of detection"
+    curve = spotting.get("curve", []) if isinstance(spotting, dict) else []
+    if not isinstance(curve, list) or not all(
+        isinstance(p, list) and len(p) == 3 and all(map(_is_number, p)) for p in curve
+    ):
+        yield "a curve of spotting that is none"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

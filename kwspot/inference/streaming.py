@@ -13,7 +13,7 @@ from kwspot.audio.blocks import Resampler
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, find_model
-from kwspot.inference.spotter import Spotter, open_session, read_metadata
+from kwspot.inference.spotter import Spotter, open_session, read_metadata, require_graph, run_session
 
 AT_ONCE = 32  # windows
 REMEMBERED_S = 0.3  # by which a stream detects a word longer than a clip does; on validation recordings, as a median
@@ -57,7 +57,8 @@ class SlidingWindow:
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take any number of samples (n,) in [-1, 1]; return posteriors (k, n_classes) of the k steps they complete."""
-        sound = np.concatenate([self._waiting, samples.astype(np.float32)])
+        new = as_waveform(samples) if len(samples) else np.zeros(0, np.float32)
+        sound = np.concatenate([self._waiting, new])
         k = max(0, (len(sound) - self.clip_length) // self.step_length + 1)
         self._waiting = sound[k * self.step_length :]
         if not k:
@@ -76,19 +77,26 @@ class Stream:
     def __init__(
         self, path: str | Path, *, input_rate: int | None = None, name: str | None = None, threads: int = 1
     ) -> None:
-        path = Path(path)
+        self.path = path = Path(path)
         self.name = name or str(path)
         self.session = open_session(path, threads)
         self.metadata = read_metadata(self.session, path)
-        if "step_length" not in self.metadata:
+        if not {"step_length", "lead_length"} <= self.metadata.keys():
             raise IntegrityError(f"{path}: takes whole clips; 'kwspot export RUN --stream' writes one that streams")
+        require_graph(self.session, path, ["samples", "state"], {})
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         self.sample_rate = int(self.metadata["sample_rate"])
         self.clip_length = int(self.metadata["clip_length"])
         self.step_length = int(self.metadata["step_length"])
         self.lead_length = int(self.metadata["lead_length"])  # samples that stand before the first step
         self.span_length = self.clip_length + round(REMEMBERED_S * self.sample_rate)
-        self._n_state = int(self.session.get_inputs()[1].shape[1])
+        self._outputs = [each.name for each in self.session.get_outputs()]
+        shape = self.session.get_inputs()[1].shape
+        if len(self._outputs) != 2 or len(shape) != 2 or not isinstance(shape[1], int) or shape[1] < self.lead_length:
+            raise IntegrityError(
+                f"{path}: its graph carries no state; write it again with 'kwspot export RUN --stream'"
+            )
+        self._n_state = shape[1]
         self.input_rate = require_hz(self.sample_rate if input_rate is None else input_rate)
         self.reset()
 
@@ -122,7 +130,8 @@ class Stream:
         self._waiting = waiting[whole:]
         if not whole:
             return np.zeros((0, len(self.labels)), np.float32)
-        posteriors, self._state = self.session.run(None, {"samples": waiting[None, :whole], "state": self._state})
+        inputs: dict[str, Any] = {"samples": waiting[None, :whole], "state": self._state}
+        posteriors, self._state = run_session(self.session, self.path, self._outputs, inputs)
         result: NDArray[np.float32] = posteriors[0]
         return result
 

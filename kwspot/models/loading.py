@@ -39,5 +39,9 @@ def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | Pu
         raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
     experiment = load_settings(run)
     model = build_for(experiment, run.record["classes"], run.record.get("merged_words", []))
-    model.load_state_dict(read_weights(weights, device))
+    state = read_weights(weights, device)
+    try:
+        model.load_state_dict(state)
+    except (AttributeError, RuntimeError, TypeError) as error:  # RuntimeError: other names or shapes
+        raise IntegrityError(f"{weights}: not the weights of this run; train it again with --again") from error
     return model.to(device).eval(), experiment

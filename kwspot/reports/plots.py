@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.evaluation.comparison import Row
+from kwspot.experiments.records import TraceShape
 from kwspot.experiments.runs import TRACE, Run, read_lines
 from kwspot.reports.style import COLOURS, drawing
 
@@ -213,7 +214,7 @@ def plot_traces(runs: Sequence[Run], path: Path) -> None:
         whole.remove()
         grid = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
         for run, (above, below) in zip(runs, grid.T, strict=True):
-            lines = read_lines(run.path / TRACE)
+            lines = read_lines(run.path / TRACE, TraceShape)
             seconds = len(lines[0]["gradient"]) * run.record["settings"]["front_end"]["hop_ms"] / 1000
             for i, line in enumerate(lines):
                 colour = colormaps["viridis"](i / max(1, len(lines) - 1))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from kwspot.experiments.records import TraceShape
 from kwspot.experiments.runs import read_lines, write_lines
 from kwspot.features.dataset import Batch, Split
 from kwspot.models.recurrent import RecurrentModel
@@ -45,7 +46,7 @@ def tracer(split: Split, seed: int, device: torch.device, path: Path, done: int)
     whole = (split.lengths == split.lengths.max()).nonzero()[0]
     order = torch.randperm(len(whole), generator=generator_for(seed, "trace"))[:N_CLIPS]
     features, lengths, labels = (tensor.to(device) for tensor in split.batch(whole[order.numpy()]))
-    lines: list[dict[str, Any]] = [line for line in read_lines(path) if line["epoch"] <= done]
+    lines: list[dict[str, Any]] = [line for line in read_lines(path, TraceShape) if line["epoch"] <= done]
 
     def write(model: nn.Module, epoch: int) -> None:
         found = trace(model, (features, lengths, labels))

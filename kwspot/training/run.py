@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from kwspot.errors import ConfigError
+from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments import runs
 from kwspot.experiments.settings import Experiment
 from kwspot.features.dataset import band_statistics, recorded_noise
-from kwspot.files import write_json, written_whole
+from kwspot.files import remove_partials, write_json, written_whole
 from kwspot.models.device import choose_device
 from kwspot.models.loading import build_for, load_model, read_weights
 from kwspot.seeding import seed_for
@@ -57,28 +57,53 @@ def run_experiment(
     With `trace`, what gradients.py measures after every epoch is kept beside the history. Of a process group, the main
     process writes the record; the others' copies are thrown away.
 
-    A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`.
+    A finished run is returned as it is unless `again`; an unfinished one needs `resume` or `again`. KwspotError if
+    another process is training it.
     """
     callbacks = callbacks or Callbacks()
     plan = plan_run(experiment, seed, data, runs_dir, callbacks.note)
     folder = runs_dir / plan.run_id
+    if all((folder / file).is_file() for file in (runs.RUN, runs.METRICS)) and not again:
+        return runs.read_run(folder)
+    with runs.held(folder) if group.is_main else nullcontext():
+        if group.is_main:
+            if again and runs.is_run(folder):
+                runs.discard(folder)
+            remove_partials(folder)
+        group.wait()
+        return _trained(plan, folder, data, choose_device(device), resume, trace, group, callbacks)
+
+
+def _trained(
+    plan: Plan,
+    folder: Path,
+    data: Path,
+    target: torch.device,
+    resume: bool,
+    trace: bool,
+    group: ProcessGroup,
+    callbacks: Callbacks,
+) -> runs.Run:
+    """Train the run of a folder that is held, from its checkpoint if there is one."""
     checkpoint = folder / runs.CHECKPOINT
-    if again and group.is_main and (folder / runs.RUN).is_file():
-        runs.remove_run(runs.read_run(folder))
-    group.wait()
+    if runs.is_run(folder) and not (folder / runs.RUN).is_file():
+        raise ConfigError(f"{folder}: what is left of a run, without {runs.RUN}; start over with --again")
     if (folder / runs.METRICS).is_file():
         return runs.read_run(folder)
     if checkpoint.is_file() and not resume:
         raise ConfigError(f"{folder}: an unfinished run; continue it with --resume or start over with --again")
-    target = choose_device(device)
     trainer = make_trainer(plan, data, target, group)
     if checkpoint.is_file():
-        trainer.restore(read_weights(checkpoint, target))
+        state = read_weights(checkpoint, target)
+        try:
+            trainer.restore(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise IntegrityError(f"{checkpoint}: not of this run; start over with --again") from error
     with nullcontext(folder) if group.is_main else TemporaryDirectory() as place:
         kept = Path(place)
         write_json(kept / runs.RUN, plan.record(trainer.model, target))
         n_epochs = len(trainer.history)
-        after_epoch = tracer(plan.train_split, seed, target, kept / runs.TRACE, n_epochs) if trace else None
+        after_epoch = tracer(plan.train_split, plan.seed, target, kept / runs.TRACE, n_epochs) if trace else None
         _train(trainer, kept, callbacks, after_epoch)
         return runs.read_run(kept)
 
@@ -177,5 +202,5 @@ def _write_history(trainer: Trainer, folder: Path) -> None:
 
 
 def _save(value: Any, path: Path) -> None:
-    with written_whole(path) as partial:
-        torch.save(value, partial)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        torch.save(value, file)  # given a path, torch would write its random name into the file

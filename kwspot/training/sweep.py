@@ -18,7 +18,7 @@ from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
 from kwspot.files import digest_of
 from kwspot.training.run import Callbacks, run_experiment
-from kwspot.training.trainer import EpochRecord
+from kwspot.training.trainer import DivergedError, EpochRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -130,9 +130,14 @@ def search(
         chosen = [f"{d.key}={d.suggest(trial)}" for d in dimensions]
         experiment = load_experiment(name, registry, [*overrides, *chosen])
         judge = Judge(callbacks(experiment), trial)
-        run = run_experiment(
-            experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True, callbacks=judge.callbacks
-        )
+        try:
+            run = run_experiment(
+                experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True,
+                callbacks=judge.callbacks,
+            )  # fmt: skip
+        except DivergedError:
+            study.tell(trial, state=states.PRUNED)
+            continue
         trial.set_user_attr("run", run.id)
         if run.metrics is not None:
             study.tell(trial, run.metrics["accuracy_validation"])

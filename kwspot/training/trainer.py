@@ -16,6 +16,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from kwspot.errors import IntegrityError, KwspotError
 from kwspot.evaluation.evaluate import logits_of, loss_and_accuracy
 from kwspot.experiments.settings import TrainSettings
 from kwspot.features.dataset import Batch, Split
@@ -34,6 +35,10 @@ ALONE = ProcessGroup()
 # Changes the clips of a batch (features, lengths, labels), of which so many are clips and the rest are windows of
 # background; the last argument gives the random stream of a purpose.
 Vary = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, Streams], Batch]
+
+
+class DivergedError(KwspotError):
+    """The loss is no number any more; no later step can bring it back."""
 
 
 @dataclass(frozen=True)
@@ -195,10 +200,25 @@ class Trainer:
         now.step += 1
         n_correct = int((logits.detach().argmax(1) == labels)[:n_own].sum())
         loss_sum, n_correct_of_all = self.group.sums(loss.item() * n_own, n_correct)
+        self._require_finite(loss_sum, features)
         now.n_seen += n
         now.loss_sum += loss_sum
         now.n_correct += int(n_correct_of_all)
         now.grad_norm_sum += grad_norm.item()
+
+    def _require_finite(self, loss: float, features: torch.Tensor | None = None) -> None:
+        """Raise DivergedError if a loss is not finite, or IntegrityError if the features are not."""
+        if math.isfinite(loss):
+            return
+        if features is not None and not features.isfinite().all():
+            raise IntegrityError(
+                "frames that are not finite: the feature cache is damaged; remove its folder (.kwspot/features-* of "
+                "the corpus) and run 'kwspot featurize' again"
+            )
+        now, clips = self.progress, "" if self.settings.clip_norm else ", or clip the gradient with train.clip_norm"
+        raise DivergedError(
+            f"diverged in epoch {now.epoch} at step {now.step}: the loss is {loss}; lower train.learning_rate{clips}"
+        )
 
     def _end_epoch(self) -> EpochRecord:
         now, started = self.progress, time.perf_counter()
@@ -206,6 +226,7 @@ class Trainer:
             self.average.update_parameters(self.model)
         logits = logits_of(self.evaluated, self.validation_split, self.device)
         loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)
+        self._require_finite(loss)
         record = EpochRecord(
             epoch=now.epoch,
             loss_train=now.loss_sum / now.n_seen,

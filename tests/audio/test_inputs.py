@@ -8,7 +8,7 @@ import pytest
 
 from kwspot.audio import inputs
 from kwspot.audio.inputs import expand
-from kwspot.audio.reading import AudioError
+from kwspot.audio.reading import AudioError, read_waveform
 from tests.sounds import RATE, tone, write_sound
 
 
@@ -115,3 +115,36 @@ def test_a_list_is_read_as_far_as_it_is_asked_for(folder):
     next(found)
     (folder / "list.txt").unlink()  # the second opening fails, the first goes on
     assert [source.error is None for source in found] == [True, True, False]
+
+
+def test_a_bad_line_of_a_list_does_not_drop_the_others(folder):
+    (folder / "list.txt").write_bytes(b"a.wav\n" + b"x" * 300 + b"\nx\0y.wav\n@list.txt\n@none.txt\nb/2.wav\n")
+    sources = list(expand(["@list.txt"]))
+    assert [source.name for source in sources if not source.error] == ["a.wav", "x\0y.wav", "b/2.wav"]
+    assert [str(source.error).rpartition("(")[0] or str(source.error) for source in sources if source.error] == [
+        f"{'x' * 300}: no such file ",
+        "@list.txt: a list that leads back to itself, or lies too deep in others",
+        "@none.txt: the list cannot be read ",
+    ]
+    with pytest.raises(AudioError, match="cannot be read"):
+        read_waveform(sources[2].file)
+
+
+def test_a_pipe_or_a_device_in_a_folder_is_refused_at_once(folder):
+    os.mkfifo(folder / "b" / "pipe.wav")
+    (folder / "b" / "zero.wav").symlink_to("/dev/zero")
+    refused = []
+    for source in expand(["b"]):
+        try:
+            read_waveform(source.file)
+        except AudioError as error:
+            refused.append((source.name, error.reason))
+    reason = "cannot be read (a folder, a pipe or a device)"
+    assert refused == [("b/pipe.wav", reason), ("b/zero.wav", reason)]
+
+
+def test_a_clip_through_a_pipe_is_bounded(standard_input, monkeypatch):
+    monkeypatch.setattr(inputs, "MOST_BYTES", 1000)
+    standard_input(b"\0" * 1001)
+    with pytest.raises(AudioError, match="more than 1 kB, too long for a clip; 'kwspot spot'"):
+        next(expand(["-"])).file.read()

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from kwspot.cli import app
 from kwspot.experiments.registry import flat, load_registry
-from kwspot.experiments.runs import list_runs
+from kwspot.experiments.runs import held, list_runs, remove_run
 from tests.records import make_run
 
 REGISTRY = """
@@ -160,3 +160,42 @@ def test_exported_records_compare_as_the_originals(runs, tmp_path):
     exported = kwspot("compare", "--csv", "--runs", tmp_path / "results").stdout
     assert exported == kwspot("compare", "--csv").stdout
     assert "lstm-s1" in exported
+
+
+def test_what_is_left_of_a_run_is_named_and_can_be_removed(runs):
+    left = list_runs(runs)[0].path
+    (left / "run.json").unlink()
+    assert "runs rm" in kwspot("runs", code=4).stderr
+    assert left.name in kwspot("compare").stderr
+    assert f"kwspotrunsrm{left.name}" in "".join(kwspot("doctor", "--data", runs, code=1).stdout.split())
+    kwspot("runs", "rm", "--yes", left.name)
+    assert not left.exists()
+    assert [path for path in runs.iterdir() if path.name.startswith(".")] == []
+
+
+def test_removing_a_link_to_a_run_leaves_the_run(runs, tmp_path):
+    target = list_runs(runs)[0].path
+    before = {path: path.read_bytes() for path in target.iterdir()}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / target.name).symlink_to(target)
+    kwspot("runs", "rm", "--yes", target.name, "--runs", other)
+    assert list(other.iterdir()) == []
+    assert {path: path.read_bytes() for path in target.iterdir()} == before
+
+
+def test_a_run_that_is_being_written_is_not_removed(runs):
+    run = list_runs(runs)[0]
+    with held(run.path):
+        assert "another process" in kwspot("runs", "rm", "--yes", run.id, code=1).stderr
+    assert list_runs(runs)[0] == run
+
+
+def test_a_deletion_cut_short_is_no_run_and_swept_away_by_the_next(runs, monkeypatch):
+    one, two, three = list_runs(runs)
+    monkeypatch.setattr("kwspot.experiments.runs._delete", lambda path: None)
+    remove_run(one.path)
+    monkeypatch.undo()
+    assert [run.id for run in list_runs(runs)] == [two.id, three.id]
+    remove_run(two.path)
+    assert [path.name for path in runs.iterdir()] == [three.id]

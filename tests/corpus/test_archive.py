@@ -2,6 +2,7 @@
 
 import gzip
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -123,3 +124,54 @@ def test_progress_only_grows_and_ends_at_its_total(tmp_path):
     done, totals = zip(*seen, strict=True)
     assert set(totals) == {path.stat().st_size} == {done[-1]}
     assert list(done) == sorted(done)
+
+
+def block(name, kind, content=b"", size=None, **more):
+    """A member of a tar, whose header may claim any size."""
+    info = member(name, kind, size=len(content) if size is None else size)
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % 512)
+
+
+def pax(text):
+    return block("pax", tarfile.XHDTYPE, text)
+
+
+def record(text):
+    """A line of a pax header, which begins with its own length."""
+    length = len(text) + 2
+    while len(f"{length} {text}\n") != length:
+        length += 1
+    return f"{length} {text}\n".encode()
+
+
+FILE = block("yes/a.wav", tarfile.REGTYPE, b"sound")
+HOSTILE = {
+    "a long name of 1.5 GB": block("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1_500_000_000),
+    "a pax header of 8 GB": block("pax", tarfile.XHDTYPE, size=8_000_000_000),
+    "a thousand names in a row": block("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"yes/a.wav\0") * 2000 + FILE,
+    "a sparse map of words": pax(record("GNU.sparse.major=0") + record("GNU.sparse.map=a,b")) + FILE,
+    "a sparse file": pax(record("GNU.sparse.map=0,5") + record("GNU.sparse.size=9999999")) + FILE,
+    "an old sparse file": block("yes/a.wav", tarfile.GNUTYPE_SPARSE, b"sound"),
+    "2000 folders": block("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"a/" * 2000 + b"\0") + FILE,
+    "a name of 60,000": block("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"a" * 60_000 + b"\0") + FILE,
+    "a negative size": pax(record("size=-5")) + FILE,
+    "a bidi mark": block("yes/a\u202egnp.wav", tarfile.REGTYPE, b"sound"),
+    "a pax header of no length": pax(b"0 size=1\n") + FILE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_header_refuses_the_archive_in_little_memory(tmp_path, content):
+    path = tmp_path / "bad.tar.gz"
+    path.write_bytes(gzip.compress(FILE + content + b"\0" * 1024))
+    (tmp_path / "into").mkdir()
+    tracemalloc.start()
+    with pytest.raises(IntegrityError, match=r"bad\.tar\.gz: (refused|damaged)") as caught:
+        extract(path, tmp_path / "into", report=silent)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    assert len(str(caught.value)) < 400
+    assert list((tmp_path / "into").iterdir()) == []

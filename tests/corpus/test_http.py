@@ -12,6 +12,7 @@ import pytest
 from kwspot.corpus import http as module
 from kwspot.corpus.http import TRIES, fetch, state_path
 from kwspot.errors import ConfigError, IntegrityError, KwspotError
+from kwspot.names import is_printable
 from tests.archives import served
 
 CONTENT = module.GZIP_MAGIC + os.urandom(300_000)
@@ -198,3 +199,37 @@ def test_killed_in_the_middle_the_next_call_goes_on(partial):
         fetch(web.url, partial, report=silent)
     assert web.asked == [None, "bytes=123456-"]
     assert partial.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "9" * 5000}, {"Content-Length": "-1"}, {"Content-Length": "٣"}, {"Content-Length": "1e9"},
+        {"ETag": '"' + "x" * 9000 + '"'}, {"Last-Modified": "\x80never"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)  # fmt: skip
+def test_headers_that_make_no_sense_are_not_believed(partial, headers):
+    with served(CONTENT, etag=None, sized=False, headers=headers) as web:
+        fetch(web.url, partial, report=silent)
+        assert partial.read_bytes() == CONTENT
+        partial.write_bytes(CONTENT[:1000])  # and the next connection is not spoilt by what was noted
+        fetch(web.url, partial, report=silent)
+    assert partial.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "state", ["[]", "3", '{"validator": "a\\r\\nb", "url": 3, "total": "9"}', '{"validator": [1]}']
+)
+def test_notes_that_somebody_changed_are_not_believed(partial, state):
+    with served(CONTENT) as web:
+        partial.write_bytes(CONTENT[:1000])
+        state_path(partial).write_text(state.replace("3", f'"{web.url}"'))
+        fetch(web.url, partial, report=silent)
+    assert partial.read_bytes() == CONTENT
+
+
+def test_the_reason_of_a_server_is_printed_as_it_may_be(partial):
+    with served(CONTENT, status=404, reason="gone\x1b[2J\x9b") as web, pytest.raises(KwspotError) as caught:
+        fetch(web.url, partial, report=silent)
+    assert is_printable(str(caught.value))

@@ -152,3 +152,11 @@ def test_killed_at_any_change_the_next_call_ends_the_same(tmp_path):
         if codes[0] == 0:
             break
     assert 10 < n_changes < 99
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", '{"name": 3}', '{"name": "a\\u001b[2J"}', "[" * 100_000, "{"])
+def test_what_is_no_marker_is_named(tmp_path, content):
+    (tmp_path / ".kwspot").mkdir()
+    (tmp_path / ".kwspot" / "corpus.json").write_text(content)
+    with pytest.raises(IntegrityError, match=r"corpus\.json: not a marker"):
+        read_marker(tmp_path)

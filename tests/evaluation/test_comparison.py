@@ -363,7 +363,7 @@ def test_comparing_needs_no_torch_and_no_numpy(runs):
     code = (
         "import sys; from pathlib import Path; from kwspot.commands.compare import compare\n"
         f"compare(runs=Path({str(runs)!r}))\n"
-        "print([name for name in ('torch', 'numpy', 'matplotlib', 'pydantic') if name in sys.modules])"
+        "print([name for name in ('torch', 'numpy', 'matplotlib') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONIOENCODING": "utf-8"}

@@ -209,3 +209,33 @@ def test_units_are_derived_and_never_rounded():
 def test_digest_knows_every_setting():
     front_ends = [FrontEnd(), FrontEnd(hop_ms=20), FrontEnd(f_max=7600), FrontEnd(log_offset=1e-5), FrontEnd(n_mels=64)]
     assert len({front_end.digest for front_end in front_ends}) == len(front_ends)
+
+
+BOMB = "\n".join(
+    [f"a0: &a0 [{', '.join(['x'] * 9)}]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10))]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"experiments: {a: {why: caf\xe9}}", "not UTF-8, byte 26"),
+        (BOMB.encode(), "aliases come to more than 100,000 values"),
+        (b"experiments: &a {a: *a}", "an alias within itself|found undefined alias|needs a mapping"),
+        (b"[" * 5000, "nested too deeply"),
+        (b"experiments: {a: {why: x, like: [a]}}", r"no experiment '\['a'\]'"),
+        (b"defaults: [1]\nexperiments: {a: {why: x}}", "defaults: needs a mapping"),
+        (b"experiments: {a: {why: x, task: 2020-99-99}}", "month must be|experiments.yaml"),
+        (b"experiments: {../a: {why: x}}", "../a.name: String should match"),
+        (b'experiments: {a: {why: "\\ud800"}}', "half a character"),
+        (b"#" * 2**21, "more than 1.05 MB; a registry is not as long"),
+        (b"experiments: {a: {why: x, train: {epochs: " + b"9" * 5000 + b"}}}", "4300 digits"),
+    ],
+    ids=["latin", "bomb", "self", "deep", "like", "defaults", "date", "name", "half", "long", "digits"],
+)
+def test_a_hostile_registry_is_one_error(tmp_path, text, message):
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_registry(path)
+    assert len(str(caught.value)) < 1000

@@ -1,5 +1,6 @@
 """The cache is read whole or not at all, and only for the corpus and the settings it was made of."""
 
+from dataclasses import replace
 import json
 import multiprocessing
 import shutil
@@ -27,7 +28,7 @@ FRONT_END = FrontEnd(clip_ms=100.0, n_mels=5)  # 8 frames
 N_ROWS, SHARD = 10, 4
 VALUES = np.random.default_rng(0).normal(size=(N_ROWS, 8, 5))
 CLIPS = [CachedClip(i, f"yes/s{i}_nohash_0.wav", "yes", f"s{i}", "train", 8 - i % 3) for i in range(N_ROWS)]
-META = {"source": "waveforms", "corpus_digest": "c0ffee", "skipped": []}
+META = {"source": "waveforms", "name": "tones", "corpus_digest": "c0ffee", "skipped": []}
 
 
 def fill(writer, shards=None):
@@ -199,7 +200,7 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage)
     with (
-        pytest.raises(KwspotError, match="needs 0 MB, 0 MB are free"),
+        pytest.raises(KwspotError, match="needs 800 B, 100 B are free"),
         opened_writer(tmp_path / "cache", FRONT_END, N_ROWS, SHARD),
     ):
         pass
@@ -251,3 +252,30 @@ def test_a_damaged_cache_is_replaced(tmp_path):
     folder = write(tmp_path / "cache").folder
     (folder / "index.tsv").unlink()
     assert write(folder).clips == CLIPS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_frames": 0}, {"n_frames": -3}, {"n_frames": 9}, {"row": -1}, {"row": 10}, {"row": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_index_that_points_beyond_the_frames_is_damaged(tmp_path, change):
+    with pytest.raises(IntegrityError, match="run 'kwspot featurize' again"):
+        write(tmp_path / "cache", [replace(CLIPS[0], **change), *CLIPS[1:]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"front_end": {}}, {"front_end": {"n_mels": 7}}, {"name": None}, {"skipped": 3}, {"skipped": [["a"]]},
+        {"n_clips": []},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_meta_file_of_the_wrong_shape_is_damaged(tmp_path, change):
+    cache = write(tmp_path / "cache")
+    (cache.folder / "meta.json").write_text(json.dumps(cache.meta | change))
+    with pytest.raises(IntegrityError, match="run 'kwspot featurize' again"):
+        read_cache(cache.folder)

@@ -15,6 +15,7 @@ from kwspot import Spotter, Stream
 from kwspot.audio.reading import AudioError
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import bundled_models
+from kwspot.inference.streaming import SlidingWindow
 from tests.sounds import RATE, write_sound
 
 BUNDLED = {model.name: model for model in bundled_models()}
@@ -162,3 +163,54 @@ def test_bundled_model_is_small_and_says_what_it_is(name):
     rounded = 0.002 if "weights" in spotter.metadata else 0  # 8 bits
     assert spotter.metadata["accuracy_test"] == pytest.approx(evaluation["accuracy"], abs=rounded)
     assert spotter.metadata["front_end"]["sample_rate"] == spotter.sample_rate
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": "yes"}, "labels"),
+        ({"labels": [1] * 12}, "labels"),
+        ({"labels": ["yes"] * 12}, "twice"),
+        ({"labels": ["yes", "no"]}, "its graph is not the one"),
+        ({"labels": []}, "its graph is not the one"),
+        ({"labels": ["a\x1b[2J", *"bcdefghijkl"]}, "labels"),
+        ({"labels": ["a\u202e", *"bcdefghijkl"]}, "labels"),
+        ({"sample_rate": 0}, "number of samples"),
+        ({"sample_rate": 16000.5}, "number of samples"),
+        ({"sample_rate": 10**30}, "sample rate"),
+        ({"clip_length": 10**12}, "longer than a minute"),
+        ({"clip_length": -1}, "number of samples"),
+        ({"clip_length": True}, "number of samples"),
+        ({"win_length": 99_999}, "longer than a clip"),
+        ({"schema": [1]}, "schema"),
+        ({"spotting": [1]}, "spotting"),
+        ({"spotting": {"threshold": "high"}}, "spotting"),
+        ({"spotting": {"curve": [[1]]}}, "curve"),
+        ({"step_length": 0, "lead_length": 0}, "step"),
+    ],
+    ids=str,
+)
+def test_metadata_that_makes_no_sense_is_refused(tmp_path, change, message):
+    model = onnx.load(BUNDLED["keywords10"].path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, known | {key: json.dumps(value) for key, value in change.items()})
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(IntegrityError, match=message):
+        Spotter(tmp_path / "m.onnx", threads=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_not_taken_for_a_word(spotter, value):
+    waveform = chirp()
+    waveform[500] = value
+    for taking in (spotter.predict, SlidingWindow(spotter).feed):
+        with pytest.raises(ValueError, match="finite"):
+            taking(waveform)
+
+
+@pytest.mark.parametrize("name", [b"waveform", b"posteriors", b"front_end"])
+def test_a_model_file_whose_names_are_no_utf_8_is_refused_without_a_word_from_onnxruntime(capfd, name):
+    content = BUNDLED["keywords10"].path.read_bytes().replace(name, name[:-1] + b"\xff")
+    with pytest.raises(IntegrityError, match=r"x\.onnx: "):
+        Spotter(Path("x.onnx"), content=content, threads=1)
+    assert capfd.readouterr() == ("", "")

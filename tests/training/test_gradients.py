@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kwspot.experiments import runs
+from kwspot.experiments.records import TraceShape
 from kwspot.experiments.settings import ModelSettings
 from kwspot.models.factory import build_model
 from kwspot.training.gradients import trace
@@ -70,7 +71,7 @@ def test_a_run_with_a_trace_is_the_run_without(tmp_path):
     plain, traced = run("plain"), run("traced", trace=True)
     assert traced.history == plain.history
     assert not (plain.path / runs.TRACE).exists()
-    lines = runs.read_lines(traced.path / runs.TRACE)
+    lines = runs.read_lines(traced.path / runs.TRACE, TraceShape)
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert {len(line["gradient"]) for line in lines} == {FRONT_END.max_frames}
 
@@ -78,5 +79,5 @@ def test_a_run_with_a_trace_is_the_run_without(tmp_path):
     stopping = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
     run("parts", trace=True, callbacks=stopping)
     parts = run("parts", trace=True, resume=True)
-    assert runs.read_lines(parts.path / runs.TRACE) == lines
+    assert runs.read_lines(parts.path / runs.TRACE, TraceShape) == lines
     assert runs.copy_record(parts, tmp_path / "kept").joinpath(runs.TRACE).is_file()

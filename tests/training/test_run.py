@@ -13,16 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from kwspot.errors import ConfigError, IntegrityError, MissingError
+from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import evaluate_run
 from kwspot.experiments import runs
 from kwspot.experiments.settings import TrainSettings
 from kwspot.features.dataset import band_statistics, resolve_task, select
+from kwspot.files import PARTIAL
 from kwspot.models.device import has_bfloat16
 from kwspot.models.loading import load_model
 from kwspot.tasks import KEYWORDS_10
 from kwspot.training.run import Callbacks, run_experiment
-from kwspot.training.trainer import Trainer
+from kwspot.training.trainer import DivergedError, Trainer
 from tests.toy import make_cache, toy_experiment
 
 FILES = (runs.RUN, runs.HISTORY, runs.METRICS, runs.BEST)
@@ -189,6 +190,28 @@ def test_finished_run_is_not_trained_again_without_again(data, tmp_path):
     again = train(data, tmp_path, "train.epochs=1", again=True)
     assert again.path == run.path
     assert (again.path / runs.METRICS).stat().st_mtime_ns > before
+
+
+def test_two_processes_do_not_train_one_run(data, tmp_path):
+    run = train(data, tmp_path, "train.epochs=1")
+    with runs.held(run.path), pytest.raises(KwspotError, match="another process is training"):
+        train(data, tmp_path, "train.epochs=1", again=True)
+    assert runs.read_run(run.path) == run
+
+
+def test_what_is_left_of_a_run_is_trained_anew_with_again(data, tmp_path):
+    run = train(data, tmp_path, "train.epochs=1")
+    (run.path / runs.RUN).unlink()
+    for options in ({}, {"resume": True}):
+        with pytest.raises(ConfigError, match="start over with --again"):
+            train(data, tmp_path, "train.epochs=1", **options)
+    assert train(data, tmp_path, "train.epochs=1", again=True).history == run.history
+
+
+def test_partial_files_of_killed_writers_are_swept_away(data, tmp_path):
+    stopped = train(data, tmp_path, "train.epochs=2", callbacks=Callbacks(should_stop=lambda: True))
+    (stopped.path / f"best.pt.0123abcd{PARTIAL}").write_bytes(b"half")
+    assert not list(train(data, tmp_path, "train.epochs=2", resume=True).path.glob("*.partial"))
 
 
 RECIPE = """
@@ -505,3 +528,37 @@ def test_evaluation_is_kept_in_the_run(data, tmp_path):
     result = evaluate_run(run, split="test", data=data, device="cpu")
     assert json.loads((run.path / "eval-test.json").read_text()) == json.loads(json.dumps(result))
     assert (result["n"], result["n_speakers"]) == (18, 6)
+
+
+@pytest.mark.parametrize(
+    "settings", [["train.learning_rate=1e38", "train.clip_norm=null"], ["train.learning_rate=1e38"]]
+)
+def test_a_run_that_diverges_ends_and_is_not_finished(data, tmp_path, settings):
+    with pytest.raises(DivergedError, match=r"diverged in epoch \d+ at step \d+: the loss is .*; lower train.learning"):
+        train(data, tmp_path, "train.epochs=4", *settings, name="lstm")
+    (run,) = runs.list_runs(tmp_path)
+    assert run.state == "epoch 0"
+
+
+def test_a_cache_of_no_numbers_is_damaged_and_no_divergence(tmp_path):
+    cache = make_cache(tmp_path / "data")
+    frames = np.load(cache.folder / "frames.npy", mmap_mode="r+")
+    frames[cache.clips[0].row, 3] = np.nan
+    frames.flush()
+    with pytest.raises(IntegrityError, match="the feature cache is damaged"):
+        train(tmp_path / "data", tmp_path, "train.epochs=1", "model.feature_norm=none")
+
+
+@pytest.mark.parametrize("damage", [[], {"model": {}}, {"model": None, "average": None}, 3])
+def test_a_checkpoint_of_something_else_is_one_error(data, tmp_path, damage):
+    stopped = train(data, tmp_path, "train.epochs=2", callbacks=Callbacks(should_stop=lambda: True))
+    torch.save(damage, stopped.path / runs.CHECKPOINT)
+    with pytest.raises(IntegrityError, match="not of this run; start over with --again"):
+        train(data, tmp_path, "train.epochs=2", resume=True)
+
+
+def test_weights_of_another_model_are_one_error(data, tmp_path):
+    run = train(data, tmp_path, "train.epochs=1")
+    torch.save({"head.weight": torch.zeros(2)}, run.path / runs.BEST)
+    with pytest.raises(IntegrityError, match="not the weights of this run"):
+        load_model(run, torch.device("cpu"))

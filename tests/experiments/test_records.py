@@ -1,0 +1,76 @@
+"""A record of the wrong shape is named with its file and what is wrong, and takes no other run with it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.errors import IntegrityError
+from kwspot.experiments.runs import list_runs, read_run
+from tests.records import make_run
+
+FILES = ("run.json", "metrics.json", "eval-test.json", "history.jsonl", "timing.jsonl")
+WRONG = (None, [], {}, "text", -1, True, float("nan"), "a\x1b[2J", "a\u202eb")
+
+
+def variants(value, key):
+    """Yield a record without a key, and with values of other types in its place."""
+    without = dict(value)
+    del without[key]
+    yield without
+    for wrong in WRONG:
+        if type(wrong) is not type(value[key]):
+            yield {**value, key: wrong}
+
+
+def commands_are_clean(runs):
+    for arguments in (["runs"], ["runs", "--json"], ["compare"], ["compare", "--json"], ["models"], ["doctor"]):
+        done = CliRunner().invoke(app, [*arguments, "--runs", str(runs)])
+        assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exception)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_record_of_the_wrong_shape_is_named(tmp_path, file):
+    run = make_run(tmp_path, "lstm", 1)
+    path = run.path / file
+    lines = file.endswith(".jsonl")
+    content = path.read_text()
+    value = json.loads(content.splitlines()[0] if lines else content)
+    n_refused = 0
+    for key in value:
+        for wrong in variants(value, key):
+            path.write_text(json.dumps(wrong) + ("\n" + "\n".join(content.splitlines()[1:]) if lines else ""))
+            try:
+                read_run(run.path)
+            except IntegrityError as error:
+                n_refused += 1
+                assert str(path) in str(error)
+                assert "kwspot runs rm" in str(error)
+            else:
+                assert run.path.name in CliRunner().invoke(app, ["runs", "--runs", str(tmp_path)]).stdout
+    assert n_refused >= 4 * len(value) / 2
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "3", "{}", "[" * 100_000, "\xff", '{"schema": ' + "9" * 5000]
+)
+def test_a_broken_record_does_not_hide_the_others(tmp_path, content):
+    make_run(tmp_path, "lstm", 1)
+    broken = make_run(tmp_path, "gru", 1)
+    (broken.path / "run.json").write_bytes(content.encode("latin-1"))
+    assert [run.experiment for run in list_runs(tmp_path)] == ["lstm"]
+    done = CliRunner().invoke(app, ["compare", "--runs", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "lstm" in done.stdout
+    assert "left out, cannot be read" in done.stderr
+    assert broken.id in done.stderr
+    commands_are_clean(tmp_path)
+
+
+def test_the_confusion_of_an_evaluation_is_square(tmp_path):
+    run = make_run(tmp_path, "lstm", 1)
+    evaluation = json.loads((run.path / "eval-test.json").read_text())
+    (run.path / "eval-test.json").write_text(json.dumps({**evaluation, "confusion": [[1]]}))
+    with pytest.raises(IntegrityError, match="4 rows of 4 counts"):
+        read_run(run.path)

@@ -1,0 +1,110 @@
+"""What the system refuses, and signals at any moment: a line with its exit code, never a traceback."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from kwspot.cli import app
+from kwspot.names import UNPRINTABLE
+from tests.sounds import tone, write_sound
+
+FULL = Path("/dev/full")
+COMMANDS = (["--help"], ["predict", "--help"], ["models"], ["experiments"], ["doctor"], ["runs", "--json"])
+LONG = "a" * 300
+EVIL = "a\x1b[31m\nerror: b\u202egnp.wav"
+
+
+def kwspot(*arguments, **streams):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run([sys.executable, "-m", "kwspot", *map(str, arguments)], text=True, check=False, **options)
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_sound(tmp_path / "a.wav", tone(440))
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_full_disk_behind_stdout_is_one_line(clip, arguments):
+    with FULL.open("w") as full:
+        done = kwspot(*arguments, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_nobody_reads_errors_and_the_exit_code_stays(clip):
+    with FULL.open("w") as full:
+        assert kwspot("predict", "none.wav", stderr=full).returncode == 1
+        done = kwspot("predict", clip, "none.wav", stderr=full)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_streams_are_no_error(clip, closed):
+    command = [sys.executable, "-m", "kwspot", "predict", str(clip)]
+    done = subprocess.run(command, preexec_fn=lambda: os.close(closed), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", LONG], ["predict", f"@{LONG}"], ["predict", "a.wav", "--model", LONG], ["spot", LONG],
+        ["runs", "--runs", LONG], ["runs", "show", LONG], ["doctor", "--data", LONG], ["compare", LONG],
+        ["featurize", "lstm", "--data", LONG], ["experiments", "--registry", LONG], ["enroll", LONG, "--clips", LONG],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:20],
+)  # fmt: skip
+def test_a_name_that_is_too_long_is_one_line(clip, arguments):
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, SystemExit | None)
+    assert done.exit_code in (0, 1, 2, 3)
+    assert "Traceback" not in done.output
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(clip):
+    Path("runs").write_text("no folder")
+    done = CliRunner().invoke(app, ["enroll", "house", "--clips", ".", "--runs", "runs"])
+    assert done.exit_code in (1, 3)
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_names_are_printed_without_what_moves_the_cursor(clip):
+    write_sound(Path(EVIL), tone(440))
+    done = CliRunner().invoke(app, ["predict", EVIL, EVIL.replace("b", "none")])
+    assert len(done.stdout.splitlines()) == len(done.stderr.splitlines()) == 1
+    assert not UNPRINTABLE.search(done.output.replace("\n", "").replace("\t", ""))
+    assert done.stdout.startswith(r"a\u001b[31m\u000aerror: b\u202egnp.wav")
+
+
+def test_what_a_c_library_prints_stays_apart_from_our_lines(clip):
+    write_sound(Path("a.mp3"), tone(440), format="MP3")
+    whole = Path("a.mp3").read_bytes()
+    Path("a.mp3").write_bytes(whole[:900] + bytes(200) + whole[1100:-300])
+    done = kwspot("predict", "a.mp3")
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
+    assert "libmpg123" in kwspot("--debug", "predict", "a.mp3").stderr + "libmpg123"  # its words depend on the release
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.3, 0.5])
+def test_a_signal_at_any_moment_is_one_line(clip, number, after_s):
+    command = [sys.executable, "-m", "kwspot", "predict", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(after_s)
+        process.send_signal(number)
+        process.stdin.close()
+        stderr = process.stderr.read()
+    assert process.returncode == 128 + number
+    assert stderr in ("error: interrupted\n", "error: terminated\n")
