@@ -21,6 +21,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "data_processing.md": "data_processing.md",
+    "benchmarks/enrollment/enrolled.md": "enrolled-benchmark.md",
     "benchmarks/enrollment/own_words.md": "own-words-benchmark.md",
     "kwspot/inference/bundled/encoder.md": "encoder.md",
     "kwspot/inference/bundled/keywords10.md": "keywords10.md",

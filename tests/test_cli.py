@@ -274,7 +274,7 @@ def test_models_lists_bundled_ones_and_runs(project):
     assert "left right up" in run("models", "lstm").stdout
     assert max(map(len, run("models", "lstm").stdout.splitlines())) < 200
     rows = list(csv.DictReader(run("models", "--csv").stdout.splitlines()))
-    assert [row["n_classes"] for row in rows] == ["12", "12", "3"]
+    assert [row["n_classes"] for row in rows] == ["12", "12", "12", "3"]
     known = json.loads(run("models", "lstm", "--json").stdout)
     assert known["labels"] == ["left", "right", "up"]
     (next((project / "runs").iterdir()) / "model.onnx").write_text("damaged")

@@ -12,7 +12,6 @@ clip that is refused because nothing can be heard in it is left out, as it would
 import argparse
 from contextlib import suppress
 from pathlib import Path
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,39 +31,35 @@ PAGE = """# Own words through `kwspot enroll`
 Written by `python benchmarks/enrollment/enrolled.py`; its first lines say what is measured. {n:,} {split} clips of
 {n_speakers} speakers, encoder `{encoder}`. Means of {n_draws} draws ± their standard deviation, in per cent.
 
-| speakers × clips | ten words: right | detected | expected right | five words: detected | others taken | seconds |
-|---|---|---|---|---|---|---|
+| speakers × clips | ten words: right | detected | expected right | five words: detected | others taken |
+|---|---|---|---|---|---|
 {rows}
-
-Seconds: to enroll ten words, one thread, without the start of the program.
 """
 
 
 def posteriors_of(
     sounds: Sounds, words: list[int], enrolled: NDArray[np.int64], tested: NDArray[np.int64], data: Path, seed: int
-) -> tuple[NDArray[np.float64], float | None, float]:
-    """Enroll some words and return the posteriors (n, n_words + 2) of the tested clips, what is expected, seconds."""
+) -> tuple[NDArray[np.float64], float | None]:
+    """Enroll some words and return the posteriors (n, n_words + 2) of the tested clips, and what is expected."""
     encoder = Encoder(threads=1)
-    started = time.perf_counter()
     takes = []
     for i in enrolled[np.isin(sounds.words[enrolled], words)]:
         with suppress(AudioError):  # a silent clip
             takes += takes_of({KEYWORDS_10[sounds.words[i]]: [data / sounds.names[i]]}, None, encoder.sample_rate)
     made = enroll_takes(takes, encoder, seed=seed)
-    seconds = time.perf_counter() - started
     spotter = Spotter(Path("enrolled"), content=made.content, threads=1)
     found = spotter.predict_clips([spotter.fit(sounds.waveforms[i]) for i in tested], len(spotter.labels))
     labels = [*(KEYWORDS_10[w] for w in words), UNKNOWN, SILENCE]
     rows = [[dict(prediction.top)[label] for label in labels] for prediction in found]
-    return np.array(rows), made.expected.right, seconds
+    return np.array(rows), made.expected.right
 
 
 def measure(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list[float]:
-    """Return the six figures of a draw."""
+    """Return the five figures of a draw."""
     rng = np.random.default_rng([0, seed])
     enrolled, tested = draw(sounds, *row, rng)
     said = sounds.words[tested]
-    posteriors, expected, seconds = posteriors_of(sounds, list(range(10)), enrolled, tested, data, seed)
+    posteriors, expected = posteriors_of(sounds, list(range(10)), enrolled, tested, data, seed)
     right = (posteriors[:, :10].argmax(1) == said).mean()
     detected = (posteriors.argmax(1) == said).mean()
     five = sorted(rng.permutation(10)[:5].tolist())
@@ -74,7 +69,7 @@ def measure(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list
     number = np.array([five.index(w) if w in five else -1 for w in said])
     heard = (posteriors.argmax(1) == number)[known].mean()
     taken = (posteriors.argmax(1) < 5)[~known].mean()
-    return [right, detected, np.nan if expected is None else expected, heard, taken, seconds]
+    return [right, detected, np.nan if expected is None else expected, heard, taken]
 
 
 def main() -> None:
@@ -89,8 +84,7 @@ def main() -> None:
     lines = []
     for name, row in ROWS.items():
         figures = np.array([measure(sounds, row, seed, options.data) for seed in range(options.draws)])
-        shares = " | ".join(percent(column) for column in figures.T[:-1])
-        lines.append(f"| {name} | {shares} | {np.median(figures[:, -1]):.1f} |")
+        lines.append(f"| {name} | {' | '.join(percent(column) for column in figures.T)} |")
         print(lines[-1], flush=True)
     page = PAGE.format(
         n=len(sounds.names), split=options.split, n_speakers=len(set(sounds.speakers)), n_draws=options.draws,

@@ -20,6 +20,10 @@ def test_a_record_holds_the_settings_that_name_it(run):
     deciding = {**settings, "classes": run.record["classes"], "corpus": run.record["corpus"]["digest"]}
     if teachers := run.record.get("teachers"):
         deciding["teachers"] = teachers
+    if start := run.record.get("start"):
+        deciding["start"] = start
+    if background := run.record.get("background"):
+        deciding["background"] = background["digest"]
     assert run.id == run.record["run"] == run_id(run.experiment, run.seed, deciding)
 
 

@@ -189,4 +189,4 @@ def test_models_that_hear_long_sound(run, tmp_path):
     assert isinstance(open_model("lstm", runs, streaming=True), Stream)
     assert isinstance(open_model(str(run.path / "model.stream.onnx"), runs), Stream)
     with pytest.raises(MissingError, match="no stream of this model; 'kwspot export RUN --stream' writes one"):
-        open_model(None, runs, streaming=True)
+        open_model("keywords10", runs, streaming=True)
