@@ -64,6 +64,7 @@ def enroll(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import enroll_takes
+    from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
     from kwspot.inference.model_zoo import enrolled_path
 
     path = enrolled_path(runs, name)
@@ -75,8 +76,9 @@ def enroll(
     takes = _takes(clips, text or [], encoder, voices, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(
-            takes, encoder, per_hour=per_hour, added_to=path if add else None, seed=seed, report=report
-        )
+            takes, encoder, per_hour=per_hour, accepted=ACCEPTED if clips else ACCEPTED_SPOKEN,
+            added_to=path if add else None, seed=seed, report=report,
+        )  # fmt: skip
     enrolled.write(path)
     for line in described(enrolled, spoken=bool(text)):
         console.say(line)

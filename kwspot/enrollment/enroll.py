@@ -22,7 +22,7 @@ from kwspot.enrollment.examples import Examples, embed_takes, window_length_for
 from kwspot.enrollment.expected import Expected, expect
 from kwspot.enrollment.fitting import fit_examples, require_speech
 from kwspot.enrollment.head import Head
-from kwspot.enrollment.operating import THRESHOLDS, false_alarms_per_hour, threshold_for
+from kwspot.enrollment.operating import ACCEPTED, THRESHOLDS, false_alarms_per_hour, threshold_for
 from kwspot.errors import ConfigError
 from kwspot.files import sha256_of_file, written_whole
 from kwspot.inference.spotter import SCHEMA, Spotter
@@ -74,13 +74,15 @@ def enroll_takes(
     encoder: Encoder,
     *,
     per_hour: float = 1.0,
+    accepted: float = ACCEPTED,
     added_to: Path | None = None,
     seed: int = 1,
     report: Callable[..., None] = lambda done, total: None,
 ) -> Enrolled:
     """Make a model of takes, and of those that a model file was made of.
 
-    `per_hour` false alarms are allowed in an hour of other people's speech. ConfigError for the same clip twice, or
+    `per_hour` false alarms are allowed in an hour of other people's speech, and of other words the fraction `accepted` is
+    taken for one of these. ConfigError for the same clip twice, or
     words that do not fit into the window of the model they are added to; IntegrityError for a word that is only noise.
     """
     if not any(take.is_keyword for take in takes):
@@ -95,8 +97,8 @@ def enroll_takes(
     noises = encoder.embed(generated_noise(window_length, rng_for(seed, "noise")))
     background = read_background(encoder, window_length).without(examples.keywords)
     require_speech(examples, background, noises)
-    head = fit_examples(examples, background, noises)
-    expected = expect(examples, background, noises, seed_for(seed, "folds"))
+    head = fit_examples(examples, background, noises, accepted=accepted)
+    expected = expect(examples, background, noises, seed_for(seed, "folds"), accepted)
     metadata = _metadata(encoder, head, examples, seed) | {
         "accuracy_validation": expected.right,
         "spotting": _spotting(head, background, expected, per_hour),

@@ -14,7 +14,7 @@ from kwspot.enrollment.background import WORD, Background
 from kwspot.enrollment.examples import Examples
 from kwspot.enrollment.fitting import fit_examples
 from kwspot.enrollment.head import Head
-from kwspot.enrollment.operating import accepted_by
+from kwspot.enrollment.operating import ACCEPTED, accepted_by
 
 N_FOLDS = 5
 SPEAKERS, TAKES = "speakers", "takes"
@@ -55,7 +55,9 @@ class _Trial:
     posterior: float
 
 
-def expect(examples: Examples, background: Background, noises: NDArray[np.float32], seed: int) -> Expected:
+def expect(
+    examples: Examples, background: Background, noises: NDArray[np.float32], seed: int, accepted: float = ACCEPTED
+) -> Expected:
     """Leave out, fit and recognise, in five folds at most."""
     groups, by = _groups(examples)
     names = sorted({group for group in groups if group is not None})
@@ -63,11 +65,11 @@ def expect(examples: Examples, background: Background, noises: NDArray[np.float3
     folds = np.array([-1 if group is None else fold_of[group] for group in groups])
     others = background.part(held_out=True).of(WORD)
     trials: list[_Trial] = []
-    accepted: list[float] = []
+    passed: list[float] = []
     for fold in sorted(set(folds) - {-1}):
         left_out = folds == fold
-        head = fit_examples(examples, background, noises, ~left_out[examples.source_of])
-        accepted.append(accepted_by(head, others))
+        head = fit_examples(examples, background, noises, ~left_out[examples.source_of], accepted)
+        passed.append(accepted_by(head, others))
         learned = {source.word for source, out in zip(examples.sources, left_out, strict=True) if not out}
         trials += [
             _recognise(head, examples, int(i)) for i in np.flatnonzero(left_out) if examples.sources[i].word in learned
@@ -79,7 +81,7 @@ def expect(examples: Examples, background: Background, noises: NDArray[np.float3
         n_speakers=max(1, len({s.speaker for s in examples.sources if s.speaker and s.word in examples.keywords})),
         right=float(np.mean([trial.nearest == trial.word for trial in trials])) if trials else None,
         detected=float(np.mean([trial.best == trial.word for trial in trials])) if trials else None,
-        accepted=float(np.mean(accepted)) if accepted else 0.0,
+        accepted=float(np.mean(passed)) if passed else 0.0,
         confused=tuple((said, taken, n) for (said, taken), n in confused.most_common()),
         posteriors=tuple(trial.posterior if trial.best == trial.word else 0.0 for trial in trials),
     )

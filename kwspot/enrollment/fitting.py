@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from kwspot.enrollment.background import NOISE, SPEECH, WORD, Background
 from kwspot.enrollment.examples import Examples
 from kwspot.enrollment.head import Head, fit, weights_of
-from kwspot.enrollment.operating import margin_for, temperature_for
+from kwspot.enrollment.operating import ACCEPTED, margin_for, temperature_for
 from kwspot.errors import IntegrityError
 from kwspot.tasks import SILENCE, UNKNOWN
 
@@ -20,6 +20,7 @@ def fit_examples(
     background: Background,
     noises: NDArray[np.float32],
     rows: NDArray[np.bool_] | None = None,
+    accepted: float = ACCEPTED,
 ) -> Head:
     """Fit a head on examples (only `rows` of them), on the background that is not held out, and on embedded noises.
 
@@ -41,7 +42,7 @@ def fit_examples(
     totals = [*weights, UNKNOWN_WORDS * mean, mean]
     head = fit(labels, embeddings.astype(np.float64), classes, weights_of(classes, len(labels), totals))
     held_out = background.part(held_out=True)
-    head = head.harder(margin_for(head, held_out))
+    head = head.harder(margin_for(head, held_out, accepted))
     return head.tempered(temperature_for(head, held_out))
 
 

@@ -111,7 +111,7 @@ def test_a_textgrid_holds_the_words_and_the_whole_recording(folder, said):
     assert f"xmax = {len(said[0]) / RATE:.6f}" in text
     done = spot("--textgrid", "--json", "long.wav")
     assert done.exit_code == 2
-    assert "choose one" in done.stderr
+    assert "--json and --textgrid: give one of them" in done.stderr
 
 
 def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):

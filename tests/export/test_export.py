@@ -221,7 +221,7 @@ def test_every_experiment_exports_small(name, tmp_path):
 
     class Untrained:
         id = experiment = name
-        path, seed, metrics, evaluations, false_alarms = tmp_path, 1, None, {}, {}
+        path, seed, metrics, evaluations, false_alarms, recordings = tmp_path, 1, None, {}, {}, {}
         record = {  # noqa: RUF012
             "classes": [str(i) for i in range(12)],
             "corpus": {"name": "none", "digest": ""},
