@@ -22,6 +22,8 @@ def main() -> None:
 
     try:
         run()
+    except KeyboardInterrupt:  # as the command line was about to see to it
+        end_at_once(signal.SIGINT, None)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -142,7 +142,6 @@ def test_version():
         (["predict", "--random"], 3, "data: no clips"),
         (["models", "nothing"], 3, "bundled models: keywords10, keywords10_long, keywords10_nano"),
         (["export", "lstm"], 3, "no such run"),
-        (["export", "lstm", "--int8", "--stream"], 2, "two different files; choose one"),
         (["tensorboard"], 3, "no runs with events yet"),
         (["featurize", "--data", "nowhere"], 3, "nowhere: no"),
         (["runs", "show", "nothing"], 3, "nothing"),

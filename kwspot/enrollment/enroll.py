@@ -81,9 +81,9 @@ def enroll_takes(
 ) -> Enrolled:
     """Make a model of takes, and of those that a model file was made of.
 
-    `per_hour` false alarms are allowed in an hour of other people's speech, and of other words the fraction `accepted` is
-    taken for one of these. ConfigError for the same clip twice, or
-    words that do not fit into the window of the model they are added to; IntegrityError for a word that is only noise.
+    `per_hour` false alarms are allowed in an hour of other people's speech; the fraction `accepted` of other words is
+    taken for one of these. ConfigError for the same clip twice, or words that do not fit into the window of the model
+    they are added to; IntegrityError for a word that is only noise.
     """
     if not any(take.is_keyword for take in takes):
         raise ConfigError("no words to enroll: only clips of unknown speech or noise")

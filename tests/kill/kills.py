@@ -88,7 +88,7 @@ def _enrolled(folder):
 def jobs(url, sha256):
     """Return the jobs by name; `url` serves an archive of this digest."""
     train = ["train", "lstm", "--threads", "1", "-q", *_overrides("train.epochs=12", "train.patience=null")]
-    fetch = ["download", "--dest", "data", "--url", url, "--sha256", sha256, "-q"]
+    fetch = ["download", "--data", "data", "--url", url, "--sha256", sha256, "-q"]
     featurize, enroll = ["featurize", "lstm", "--workers", "2", "-q"], ["enroll", "mine", "--clips", "clips"]
     remove = ["runs", "rm", "--yes", "lstm-s1"]
     return {
