@@ -11,11 +11,14 @@ import re
 from typing import Any
 
 from docs import architecture_drawing, reference
+from kwspot.corpus.layout import VALIDATION
 from kwspot.evaluation.comparison import Row, choose_runs, table_rows
 from kwspot.experiments.registry import read_yaml
 from kwspot.experiments.runs import Run, list_runs
 from kwspot.files import write_text
+from kwspot.inference.model_zoo import DEFAULT_LONG
 from kwspot.reports.markdown_blocks import write_block
+from kwspot.reports.recordings import card_lines
 from kwspot.reports.results_table import parts
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +107,12 @@ def _measured(name: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
+def recordings() -> str:
+    """Return what real recordings showed of the bundled model for long sound."""
+    (run,) = choose_runs(RESULTS / "bundled", [DEFAULT_LONG])[0]
+    return "\n".join(card_lines(run.recordings[VALIDATION]))
+
+
 def fuzz() -> str:
     """Return what came of damaged inputs, border by border."""
     borders = _measured("fuzz")["borders"]
@@ -127,6 +136,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/commands.md", "commands"): reference.commands,
     ("docs/architecture.md", "packages"): reference.packages,
     ("docs/python-api.md", "api"): reference.api,
+    ("docs/evaluation.md", "recordings"): recordings,
     ("docs/reliability.md", "fuzz"): fuzz,
     ("docs/reliability.md", "kills"): kills,
 }

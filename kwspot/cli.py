@@ -54,7 +54,12 @@ class OneLineErrors(TyperGroup):
     def main(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         """Run everything, also the parsing of arguments and the printing of help."""
         with self.shown_errors("--debug" in (sys.argv if args is None else args)):
-            return super().main(args, *more, **kwargs)
+            try:
+                return super().main(args, *more, **kwargs)
+            except SystemExit as ended:  # typer's own end, without a line, of what is interrupted before a command runs
+                if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+                    raise KeyboardInterrupt from None
+                raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
@@ -214,5 +219,5 @@ def _quiet_libraries() -> None:
     Python's standard error becomes a copy of file descriptor 2, and the descriptor leads nowhere.
     """
     own = os.dup(sys.stderr.fileno())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.stderr = open(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123, SIM115
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # last: a signal before it is still heard of

@@ -96,19 +96,27 @@ def test_what_a_c_library_prints_stays_apart_from_our_lines(clip):
     assert "libmpg123" in kwspot("--debug", "predict", "a.mp3").stderr + "libmpg123"  # its words depend on the release
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.3, 0.5])
-def test_a_signal_at_any_moment_is_one_line_at_most(clip, number, after_s):
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("ignored, as in the background of a shell, so by the command as well")
+def signalled(number, after_s):
+    """Send a signal to a command that waits for sound; return its exit code and what it printed."""
     command = [sys.executable, "-m", "kwspot", "predict", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(after_s)
         process.send_signal(number)
         process.stdin.close()
         stderr = process.stderr.read()
-    if process.returncode == -number:
-        pytest.skip("the interpreter was still starting: kwspot had not run a line")
-    assert process.returncode == 128 + number
-    assert stderr in ("error: interrupted\n", "error: terminated\n", "")
+    return process.returncode, stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.3, 0.5])
+def test_a_signal_at_any_moment_is_one_line(clip, number, after_s):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("ignored, as in the background of a shell, so by the command as well")
+    for i in range(3):
+        code, stderr = signalled(number, after_s + i)
+        # On a busy machine the interpreter may still be starting; and a library's import may swallow the interrupt.
+        if code != -number and "nothing on standard input" not in stderr:
+            break
+    assert code == 128 + number
+    assert stderr in ("error: interrupted\n", "error: terminated\n")

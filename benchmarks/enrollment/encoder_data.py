@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from kwspot.audio.reading import read_clip, read_waveform, resample
+from kwspot.audio.reading import read_clip
 from kwspot.corpus.layout import TEST, TRAIN, read_corpus
 from kwspot.experiments.registry import load_experiment
+from kwspot.experiments.settings import FrontEnd
 from kwspot.features.log_mel import log_mel_frames
 from kwspot.models.recurrent import CosineHead
 from kwspot.synthesis.vocabulary import needed_lexicon
@@ -40,6 +41,7 @@ RATE = 16_000  # Hz
 N_STATES, STATE_SIZE = 50, 512  # of Whisper base, a second
 WINDOW_S, SLOT_S, LEAD_S = 30.0, 1.4, 0.2  # Whisper's window holds 21 clips with silence between them
 N_FEATURES, N_HEADS = 192, 4
+PIECE = 256  # clips whose frames are computed at once
 EPOCHS, BATCH, LEARNING_RATE, LEAST = 10, 128, 2e-3, 3  # of the linear layer; clips that a word needs
 
 Floats = NDArray[np.float32]
@@ -76,7 +78,7 @@ def of_corpus(folder: Path, n_each: int | None, without: set[str]) -> Source:
     return Source(folder.name, [folder / clip.name for clip in chosen], words, speakers, splits)
 
 
-def whisper_states(source: Source, model: Path, out: Path) -> NDArray[np.float16]:
+def whisper_states(source: Source, front_end: FrontEnd, model: Path, out: Path) -> NDArray[np.float16]:
     """Run Whisper's encoder over the clips, once: (n, N_STATES, STATE_SIZE)."""
     done = out / f"states_{source.name}.npy"
     if done.is_file():
@@ -93,7 +95,8 @@ def whisper_states(source: Source, model: Path, out: Path) -> NDArray[np.float16
         window = np.zeros(int(WINDOW_S * RATE), np.float32)
         paths = source.paths[first : first + per_window]
         for path, start in zip(paths, starts, strict=False):
-            window[int(start * RATE) :][:RATE] = second_of(path)
+            clip = read_clip(path, front_end).waveform
+            window[int(start * RATE) :][: len(clip)] = clip
         found = np.array(whisper.encode(whisper.feature_extractor(window)[:, : int(100 * WINDOW_S)]))
         found = found.reshape(-1, STATE_SIZE)
         for i, start in enumerate(starts[: len(paths)]):
@@ -102,13 +105,6 @@ def whisper_states(source: Source, model: Path, out: Path) -> NDArray[np.float16
     states.flush()
     partial.replace(done)
     return states
-
-
-def second_of(path: Path) -> Floats:
-    """Read a clip at 16 kHz, cut or padded to a second."""
-    decoded = read_waveform(path)
-    sound = resample(decoded.waveform, decoded.sample_rate, RATE)[:RATE]
-    return np.pad(sound, (0, RATE - len(sound)))
 
 
 class Projection(nn.Module):
@@ -182,20 +178,22 @@ def main() -> None:
     for name in options.corpus:
         folder, _, n_each = name.partition(":")
         sources.append(of_corpus(Path(folder), int(n_each) if n_each else None, without))
-    states = [whisper_states(source, options.whisper, out) for source in sources]
-    model = fit_projection(states, [word for source in sources for word in source.words])
     front_end = load_experiment("encoder").front_end
+    states = [whisper_states(source, front_end, options.whisper, out) for source in sources]
+    model = fit_projection(states, [word for source in sources for word in source.words])
     rows: list[tuple[str, str, str, str, int]] = []
     frames: list[NDArray[Any]] = []
     targets: list[NDArray[np.float16]] = []
     for source, part in zip(sources, states, strict=True):
-        clips = [read_clip(path, front_end).waveform for path in source.paths]
-        frames.append(log_mel_frames(clips, front_end).astype(np.float16))
         names = ["/".join(path.parts[-3:]) for path in source.paths]
-        n_frames = [front_end.n_frames(len(clip)) for clip in clips]
+        n_frames = []
+        for first in range(0, len(source.paths), PIECE):
+            clips = [read_clip(path, front_end).waveform for path in source.paths[first : first + PIECE]]
+            frames.append(log_mel_frames(clips, front_end).astype(np.float16))
+            n_frames += [front_end.n_frames(len(clip)) for clip in clips]
         rows += zip(source.words, names, source.speakers, source.splits, n_frames, strict=True)
         targets += embedded(model, part)
-        print(f"{source.name}: {len(clips):,} clips of {len(set(source.words)):,} words", flush=True)
+        print(f"{source.name}: {len(names):,} clips of {len(set(source.words)):,} words", flush=True)
     if options.frames:
         _add_frames(*options.frames, without, rows, frames)
     n_left = len(rows) - sum(map(len, targets))

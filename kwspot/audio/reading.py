@@ -123,6 +123,13 @@ def _read(source: str | bytes | BinaryIO, path: Path, longest_s: float | None, s
     return mono(path, samples, rate)
 
 
+def as_wav(decoded: Decoded) -> bytes:
+    """Write a waveform as a WAV file of 16 bits."""
+    content = BytesIO()
+    soundfile.write(content, decoded.waveform, decoded.sample_rate, "PCM_16", format="WAV")
+    return content.getvalue()
+
+
 def as_waveform(samples: Any) -> Waveform:
     """Return samples (n_samples,), floats in [-1, 1] or integers of full scale, as a waveform; ValueError if not."""
     array = np.asarray(samples)

@@ -20,14 +20,13 @@ from pathlib import Path
 from random import choice
 
 from kwspot.audio.reading import SUFFIXES
-from kwspot.corpus.install import CORPUS, FOLDERS, KEPT, TEST12, read_marker, unsettled
+from kwspot.corpus.install import FOLDERS, KEPT, TEST12, read_marker, unsettled
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.files import read_json
 from kwspot.names import is_printable
 from kwspot.tasks import SILENCE, UNKNOWN
 
 STATE = KEPT
-MARKER = f"{CORPUS}.json"  # in STATE: which corpus was downloaded or made
 IMPORTED = "imported.json"  # in STATE: the digest of frames imported in place of recordings
 NOISE_FOLDER = "_background_noise_"
 SILENCE_FOLDER = "_silence_"  # not a folder: the names of clips made from noise or of zeros begin so

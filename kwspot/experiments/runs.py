@@ -172,13 +172,20 @@ def read_runs(runs_dir: Path) -> tuple[list[Run], list[IntegrityError]]:
     """Read every run below `runs_dir`, or in folders below, by experiment and seed; and why others cannot be read."""
     found: list[Run] = []
     broken: list[IntegrityError] = []
-    for folder in [path for depth in ("*", "*/*") for path in sorted(runs_dir.glob(depth))]:
-        if is_run(folder):
-            try:
-                found.append(read_run(folder))
-            except IntegrityError as error:
-                broken.append(error)
+    for folder in _run_folders(runs_dir):
+        try:
+            found.append(read_run(folder))
+        except IntegrityError as error:
+            broken.append(error)
     return sorted(found, key=lambda run: (run.experiment, run.seed, run.id)), broken
+
+
+def _run_folders(runs_dir: Path) -> Iterator[Path]:
+    for folder in sorted(runs_dir.glob("*")):
+        if is_run(folder):  # its files are not looked at one by one
+            yield folder
+        elif folder.is_dir():
+            yield from filter(is_run, sorted(folder.glob("*")))
 
 
 def list_runs(runs_dir: Path) -> list[Run]:

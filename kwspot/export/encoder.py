@@ -105,7 +105,6 @@ class Whitening:
 def fit_whitening(model: RecurrentModel, split: Split) -> Whitening:
     """Learn from training clips how takes of one word differ; the covariance is softened by its mean."""
     chosen = np.random.default_rng(1).permutation(len(split))[:N_WHITENED]
-    model.eval()
     found = [model.embed(*model.states(x, lengths)).numpy() for x, lengths, _ in split.batches(BATCH, chosen)]
     embeddings, labels = _unit(np.concatenate(found)), split.labels[chosen]
     counts = np.bincount(labels)

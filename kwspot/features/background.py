@@ -10,7 +10,6 @@ their length. There is one background for a front end; featurizing another one r
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import shutil
 from typing import Any
@@ -25,7 +24,7 @@ from kwspot.corpus.recordings import Recording, Word, read_recordings
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.log_mel import LogMel
-from kwspot.files import PARTIAL, digest_of, sha256_of_file, write_json
+from kwspot.files import PARTIAL, digest_of, read_json, sha256_of_file, write_json
 
 FRAMES, INDEX = "frames.f16", "recordings.json"
 SCHEMA = 1
@@ -69,7 +68,7 @@ def open_background(data: Path, front_end: FrontEnd) -> Background:
             "recordings"
         )
     try:
-        known = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        known = read_json(folder / INDEX)
         frames = np.memmap(folder / FRAMES, np.float16, "r").reshape(-1, front_end.n_mels)
         stretches = [_stretch(one) for one in known["recordings"]]
         fits = known["schema"] == SCHEMA and len(frames) == sum(stretch.n_frames for stretch in stretches)

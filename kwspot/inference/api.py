@@ -6,7 +6,6 @@ A model is opened once and kept for as long as its file does not change.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 
 from kwspot.audio.blocks import file_blocks, resampled
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
-from kwspot.inference.detector import Event
+from kwspot.inference.detector import DetectionSettings, Event
 from kwspot.inference.model_zoo import find_model
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.pipeline import spot as spot_blocks
-from kwspot.inference.spotter import Prediction, Spotter
-from kwspot.inference.streaming import open_model
+from kwspot.inference.spotter import Prediction, Spotter, open_once
+from kwspot.inference.streaming import StreamingModel, open_model
 
 BLOCK_LENGTH = 16_000  # samples of a long waveform that are taken at once
 
@@ -65,9 +64,8 @@ def spot(
     chosen on validation, unless given; `stream` uses the model's stream. Without `model`, the bundled model for long
     sound. Errors are those of `predict`, and ConfigError for settings that make no sense.
     """
-    streaming_model = open_model(_name(model), Path(runs_dir or "runs"), streaming=stream)
-    settings = detection_settings(
-        streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
+    streaming_model, settings = _opened(
+        model, runs_dir, stream, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
     return spot_blocks(streaming_model, _blocks(sound, sample_rate, streaming_model.sample_rate), settings)
 
@@ -89,12 +87,18 @@ def listen(
     """
     from kwspot.audio.microphone import find_device, microphone_blocks
 
-    streaming_model = open_model(_name(model), Path(runs_dir or "runs"), streaming=stream)
-    settings = detection_settings(
-        streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
+    streaming_model, settings = _opened(
+        model, runs_dir, stream, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
     blocks = microphone_blocks(find_device(microphone), streaming_model.sample_rate, lambda: None)
     return spot_blocks(streaming_model, blocks, settings)
+
+
+def _opened(
+    model: str | Path | None, runs_dir: str | Path | None, stream: bool, **asked: float | None
+) -> tuple[StreamingModel, DetectionSettings]:
+    streaming_model = open_model(_name(model), Path(runs_dir or "runs"), streaming=stream)
+    return streaming_model, detection_settings(streaming_model.metadata, **asked)
 
 
 def _blocks(sound: Sound | Iterable[NDArray[Any]], sample_rate: int | None, wanted: int) -> Iterator[Waveform]:
@@ -123,9 +127,4 @@ def _name(model: str | Path | None) -> str | None:
 
 def _spotter(model: str | Path | None, runs_dir: str | Path | None) -> Spotter:
     found = find_model(_name(model), None if runs_dir is None else Path(runs_dir))
-    return _opened(found.path, found.name, found.path.stat().st_mtime_ns if found.path.is_file() else 0)
-
-
-@lru_cache(maxsize=4)
-def _opened(path: Path, name: str, _changed: int) -> Spotter:
-    return Spotter(path, name=name)
+    return open_once(found.path, found.name)

@@ -8,6 +8,7 @@ the model stands in the file's metadata: labels, sample rate, clip length, where
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 import json
 import math
@@ -149,6 +150,16 @@ class Spotter:
         if result.shape != (len(waveforms), len(self.labels)):
             raise IntegrityError(f"{self.path}: {len(self.labels)} labels, but posteriors of shape {result.shape}")
         return result
+
+
+def open_once(path: Path, name: str, threads: int = 0) -> Spotter:
+    """Open a model file, once for as long as it does not change."""
+    return _opened(path, name, threads, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=16)
+def _opened(path: Path, name: str, threads: int, _changed: int) -> Spotter:
+    return Spotter(path, name=name, threads=threads)
 
 
 def open_session(path: Path, threads: int = 0, content: bytes | None = None) -> onnxruntime.InferenceSession:

@@ -5,14 +5,18 @@
 
 from collections.abc import Mapping, Sequence
 import json
+import math
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.runs import STREAMED, WINDOWS, Run
 from kwspot.reports.results_table import align
 from kwspot.reports.style import COLOURS, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WAYS = {WINDOWS: "window by window", STREAMED: "as a stream"}
 SPLIT = "test"
@@ -132,10 +136,22 @@ def best_points(curve: Sequence[Sequence[float]], least_rate: float) -> tuple[li
     return list(shown), list(shown.values())
 
 
-def plot_det(records: Mapping[str, Record], path: Path) -> None:
-    """Draw FRR against false alarms per hour, a line for each model file."""
+def dress(axes: "Axes", xlabel: str, title: str) -> None:
+    """Give the axes of a DET curve their scales, marks and labels: false alarms an hour, FRR in per cent."""
     from matplotlib.ticker import NullFormatter
 
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+    axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(None if math.isfinite(axes.dataLim.minposy) else FRRS[0], 100)  # nothing to show of short sound
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("FRR: keywords missed (%)")
+    axes.set_title(title)
+
+
+def plot_det(records: Mapping[str, Record], path: Path) -> None:
+    """Draw FRR against false alarms per hour, a line for each model file."""
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         colours = iter(COLOURS * len(records))
         for name, record in records.items():
@@ -146,12 +162,7 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
                     axes.plot(rates, [100 * share for share in shares], color=colour, label=label)
                     _, rate, frr, _ = record[way]["at_threshold"]
                     axes.plot(max(rate, one), 100 * frr, "o", color=colour)
-        axes.set(xscale="log", yscale="log")
-        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
-        axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("false alarms per hour (a dot: the threshold of validation)")
-        axes.set_ylim(top=100)
-        axes.set_ylabel("FRR: keywords missed (%)")
-        axes.set_title("FRR against false alarms in long audio")
+        dress(
+            axes, "false alarms per hour (a dot: the threshold of validation)", "FRR against false alarms in long audio"
+        )
         axes.legend()

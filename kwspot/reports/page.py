@@ -7,14 +7,10 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import soundfile
 
 from kwspot import __version__
-from kwspot.audio.reading import AudioError, read_waveform
+from kwspot.audio.reading import AudioError, as_wav, read_waveform
 from kwspot.corpus.layout import TEST, read_corpus
 from kwspot.evaluation.comparison import COLUMNS, sort_rows, table_rows
 from kwspot.experiments.runs import MODEL, Run
@@ -22,8 +18,9 @@ from kwspot.inference.spotter import Prediction, Spotter
 from kwspot.reports.accuracy import summary
 from kwspot.reports.det import plot_det
 from kwspot.reports.plots import plot_confusion, plot_cost, plot_overlay
-from kwspot.reports.results_table import caption, parts
+from kwspot.reports.results_table import caption, shown
 from kwspot.reports.robustness import plot_robustness
+from kwspot.reports.style import svg_source
 from kwspot.tasks import UNKNOWN
 
 N_CLIPS = 20  # that went wrong, of a run: those that it was surest of
@@ -70,7 +67,9 @@ def wrong_clips(run: Run, data: Path, report: Callable[[int, int], None] = lambd
         if prediction.word != (clip.word if clip.word in spotter.labels else UNKNOWN):
             wrong.append((clip, prediction))
     wrong.sort(key=lambda one: -one[1].posterior)
-    return [Wrong(clip.name, clip.word, found, _wav(data / clip.name)) for clip, found in wrong[:N_CLIPS]]
+    return [
+        Wrong(clip.name, clip.word, found, as_wav(read_waveform(data / clip.name))) for clip, found in wrong[:N_CLIPS]
+    ]
 
 
 def html(runs: Sequence[Run], wrong: dict[str, list[Wrong]]) -> str:
@@ -87,10 +86,7 @@ def html(runs: Sequence[Run], wrong: dict[str, list[Wrong]]) -> str:
 
 def _overview(runs: Sequence[Run]) -> Iterator[str]:
     rows = sort_rows(table_rows(runs), "val-acc")
-    lines = []
-    for row in rows:
-        figures = [parts(column.key, row.figures[column.key]) for column in COLUMNS]
-        lines.append([row.label, *(f"{mean} ± {std}{unit}" if std else mean + unit for mean, std, unit in figures)])
+    lines = [[row.label, *shown(row)] for row in rows]
     yield "<h2>Results</h2>"
     yield _table("Results", ["Model", *(column.title for column in COLUMNS)], lines)
     yield f"<p>{escape(caption(rows))}</p>"
@@ -138,11 +134,7 @@ def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], is_h
 
 
 def _figure(draw: Callable[[Path], None], alt: str) -> str:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "figure.svg"
-        draw(path)
-        source = b64encode(path.read_bytes()).decode()
-    return f'<p><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}"></p>'
+    return f'<p><img alt="{escape(alt)}" src="{svg_source(draw)}"></p>'
 
 
 def _sound(one: Wrong) -> str:
@@ -150,9 +142,3 @@ def _sound(one: Wrong) -> str:
     return (
         f'<audio controls preload="none" aria-label="{escape(one.name)}" src="data:audio/wav;base64,{source}"></audio>'
     )
-
-
-def _wav(path: Path) -> bytes:
-    decoded, content = read_waveform(path), io.BytesIO()
-    soundfile.write(content, decoded.waveform, decoded.sample_rate, "PCM_16", format="WAV")
-    return content.getvalue()

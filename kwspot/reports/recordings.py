@@ -9,11 +9,9 @@ from textwrap import fill
 from typing import Any
 
 from kwspot.experiments.runs import STREAMED, WINDOWS
-from kwspot.reports.det import FRRS, RATES, WAYS
+from kwspot.reports.det import FRRS, WAYS, best_points, dress
 from kwspot.reports.results_table import align
 from kwspot.reports.style import COLOURS, STYLES, drawing
-
-LEAST_RATE = 0.1  # false alarms an hour: where the figure shows none
 
 Record = Mapping[str, Any]
 
@@ -98,23 +96,16 @@ def card_lines(record: Record) -> list[str]:
 
 def plot_recordings(record: Record, path: Path) -> None:
     """Draw FRR against false alarms per hour for every keyword, and for all of them."""
-    from matplotlib.ticker import NullFormatter
-
     measured = record[ways_of(record)[0]]
-    curves = {**measured["curves"], "all": measured["curve"]}
+    curves, one = {**measured["curves"], "all": measured["curve"]}, 1 / measured["speech"]["hours"]
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         for i, (word, curve) in enumerate(curves.items()):
-            rates, frrs = zip(
-                *[(max(p[1], LEAST_RATE), 100 * p[2]) for p in curve if p[1] < 2 * RATES[-1]], strict=True
-            )
+            rates, shares = best_points(curve, one)
             style, colour = STYLES[i // len(COLOURS)], "#000000" if word == "all" else COLOURS[i % len(COLOURS)]
-            axes.plot(rates, frrs, style, color=colour, label=word, linewidth=2.5 if word == "all" else 1.2)
-        axes.set(xscale="log", yscale="log")
-        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
-        axes.set_yticks(FRRS, [f"{share:g}" for share in FRRS], minor=False)
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(top=100)
-        axes.set_xlabel("false alarms of the keyword per hour")
-        axes.set_ylabel("FRR: keywords missed (%)")
-        axes.set_title(f"FRR against false alarms in {measured['folder']}, {measured['split']} split")
+            width = 2.5 if word == "all" else 1.2
+            axes.plot(
+                rates, [max(100 * share, FRRS[0]) for share in shares], style, color=colour, label=word, linewidth=width
+            )
+        title = f"FRR against false alarms in {measured['folder']}, {measured['split']} split"
+        dress(axes, "false alarms of the keyword per hour", title)
         axes.legend(ncols=2)

@@ -5,9 +5,11 @@ without pyplot, so nothing here has a state or needs a display. Colours: Okabe a
 eyes, without the yellow that white paper swallows; beyond seven, the line style tells experiments apart.
 """
 
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kwspot.errors import ConfigError
@@ -55,6 +57,14 @@ def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterato
         yield figure, axes
         with written_whole(path) as partial:
             figure.savefig(partial, format=form[1:], dpi=PNG_DPI, metadata=FORMS[form])
+
+
+def svg_source(draw: Callable[[Path], None]) -> str:
+    """Return the SVG that `draw` writes as the source of an image in a page."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.svg"
+        draw(path)
+        return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
 
 
 def check_form(path: Path) -> str:

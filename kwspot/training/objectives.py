@@ -78,6 +78,8 @@ def make_objective(experiment: Experiment, classes: Sequence[str], n_taught: int
     compared = settings.prototypical or settings.contrastive
     if compared and settings.clips_per_word is None:
         raise ConfigError(f"{where}.clips_per_word: needed, as clips of one word are compared; 2 or more")
+    if settings.teacher is not None and experiment.train.background is not None:
+        raise ConfigError(f"{where}.teacher: not with 'train.background', whose windows it has not seen; leave one out")
     if settings.teacher is not None and n_taught != experiment.model.embedding_size:
         have = "none" if n_taught is None else f"those of {n_taught} numbers"
         raise ConfigError(

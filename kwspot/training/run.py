@@ -126,12 +126,10 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
         model.load_state_dict(load_model(plan.start, torch.device("cpu"))[0].state_dict())
     if device.type == "cuda":
         frames, validation = frames.held_by(device), validation.held_by(device)
-    noise = recorded_noise(plan.cache, experiment.front_end)
-    windows = (
-        BackgroundWindows(plan.background, settings, plan.training_task, experiment.front_end, noise)
-        if settings and plan.background
-        else None
-    )
+    windows = None
+    if settings and plan.background:
+        noise = recorded_noise(plan.cache, experiment.front_end)
+        windows = BackgroundWindows(plan.background, settings, plan.training_task, experiment.front_end, noise)
     on_waveforms = experiment.augment is not None and experiment.augment.route == "waveform"
     train = as_waveforms(frames, plan.cache, data, experiment.front_end) if on_waveforms else frames
     return Trainer(

@@ -137,8 +137,10 @@ class Trainer:
         started, before = time.perf_counter(), now.seconds
         for features, lengths, labels in self.train_split.batches(batch_size, order.numpy(), now.step):
             self._set_rate(n_steps)
-            first = now.step * batch_size
-            taught = self.train_split.taught(order[first : first + batch_size].numpy())
+            taught = None
+            if self.objective is not None and self.objective.settings.teacher is not None:
+                first = now.step * batch_size
+                taught = self.train_split.taught(order[first : first + batch_size].numpy())
             self._step(features.to(self.device), lengths.to(self.device), labels.to(self.device), taught)
             now.seconds = before + time.perf_counter() - started
             report(now, n_steps)

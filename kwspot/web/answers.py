@@ -6,16 +6,12 @@ bytes of a sound -> loudest second -> Spotter -> word, posteriors, picture of wa
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-import soundfile
-
-from kwspot.audio.reading import LONGEST_S, Decoded, read_waveform
+from kwspot.audio.reading import LONGEST_S, Decoded, as_wav, read_waveform
 from kwspot.corpus.layout import random_test_clip
 from kwspot.enrollment.clips import takes_of
 from kwspot.enrollment.encoder import Encoder
@@ -27,11 +23,12 @@ from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows,
 from kwspot.inference.detector import keywords_of
 from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
-from kwspot.inference.spotter import Prediction, Spotter
+from kwspot.inference.spotter import Prediction, Spotter, open_once
 from kwspot.inference.streaming import SlidingWindow, StreamingModel
 from kwspot.reports.plots import plot_overlay
-from kwspot.reports.results_table import parts
+from kwspot.reports.results_table import shown
 from kwspot.reports.sound import plot_prediction
+from kwspot.reports.style import svg_source
 from kwspot.web.live import expectation
 
 DRAWING = Lock()  # matplotlib's style is one for all threads
@@ -75,9 +72,8 @@ class Answers:
     def random_clip(self, name: str) -> dict[str, Any]:
         """Draw a test clip of the corpus and predict it: `sound` holds it as WAV in base64."""
         path, word = random_test_clip(self.data, self.spotter(name).labels)
-        clip, content = read_waveform(path), io.BytesIO()
-        soundfile.write(content, clip.waveform, clip.sample_rate, "PCM_16", format="WAV")
-        sound = b64encode(content.getvalue()).decode()
+        clip = read_waveform(path)
+        sound = b64encode(as_wav(clip)).decode()
         return {"sound": sound, **prediction_of(clip, f"a test clip of “{word}”", self.spotter(name))}
 
     def open_model(self, name: str) -> StreamingModel:
@@ -95,10 +91,7 @@ class Answers:
         except MissingError:
             return {"columns": [], "rows": [], "pictures": [], "notes": "None yet: 'kwspot train NAME' makes one."}
         rows = sort_rows(table_rows(finished), "val-acc")
-        cells = []
-        for row in rows:
-            figures = [parts(column.key, row.figures[column.key]) for column in COLUMNS]
-            cells.append([row.label, *(f"{mean} ± {std}{unit}" if std else mean + unit for mean, std, unit in figures)])
+        cells = [[row.label, *shown(row)] for row in rows]
         pictures = [
             {"title": title, "source": drawn(lambda path, curve=curve: plot_overlay(rows, curve, path))}  # type: ignore[misc]
             for curve, title in CURVES.items()
@@ -148,13 +141,7 @@ class Answers:
         """Open a model that is offered, once for as long as its file does not change; MissingError for any other."""
         if name not in self.names():
             raise MissingError(f"{name}: no such model")
-        path = find_model(name, self.runs_dir).path
-        return _opened(path, name, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
-@lru_cache(maxsize=16)
-def _opened(path: Path, name: str, _changed: int) -> Spotter:
-    return Spotter(path, name=name, threads=1)
+        return open_once(find_model(name, self.runs_dir).path, name, threads=1)
 
 
 def _described(spotter: Spotter) -> dict[str, Any]:
@@ -182,8 +169,6 @@ def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> dict[str, A
 
 
 def drawn(draw: Callable[[Path], None]) -> str:
-    """Return an SVG that `draw` writes as the source of an image."""
-    with TemporaryDirectory() as folder, DRAWING:
-        path = Path(folder) / "figure.svg"
-        draw(path)
-        return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
+    """Return the SVG that `draw` writes as the source of an image; one thread draws at a time."""
+    with DRAWING:
+        return svg_source(draw)

@@ -24,9 +24,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from kwspot.audio.blocks import Resampler
+from kwspot.audio.inputs import raw_samples
 from kwspot.audio.reading import Waveform
 from kwspot.errors import ConfigError, KwspotError
-from kwspot.inference.detector import Event, keywords_of
+from kwspot.inference.detector import keywords_of
 from kwspot.inference.pipeline import Spotting, detection_settings
 from kwspot.inference.streaming import StreamingModel
 from kwspot.web.serving import answered, body_of
@@ -68,14 +69,14 @@ class LiveSession:
             return {
                 "seconds": self._n_resampled / self.spotting.streaming_model.sample_rate,
                 "rows": smoothed[:, self.columns].astype(float).round(3).tolist(),
-                "pending": pending and _as_json(pending),
-                "events": [_as_json(event) for event in events],
+                "pending": pending and pending.to_dict(),
+                "events": [event.to_dict() for event in events],
             }
 
     def finish(self) -> dict[str, Any]:
         """End the sound: return the events that were not over."""
         with self._lock:
-            return {"events": [_as_json(event) for event in self.spotting.finish()]}
+            return {"events": [event.to_dict() for event in self.spotting.finish()]}
 
 
 class Live:
@@ -109,7 +110,10 @@ class Live:
         query = request.query_params
         session = self._session(query["visitor"])
         self._stay(query["visitor"])
-        block = _samples(await body_of(request, MOST_BYTES))
+        body = await body_of(request, MOST_BYTES)
+        if len(body) % 2:
+            raise ValueError("half a sample")
+        block = raw_samples(body)
         return await run_in_threadpool(session.process, block, int(query["at"]), float(query["threshold"]))
 
     async def stop(self, request: Request) -> dict[str, Any]:
@@ -157,12 +161,3 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
 
 def _figure(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _as_json(event: Event) -> dict[str, Any]:
-    times = {"start_s": round(event.start_s, 3), "end_s": round(event.end_s, 3)}
-    return {"word": event.word, **times, "posterior": round(event.posterior, 3)}
-
-
-def _samples(body: bytes) -> Waveform:
-    return np.frombuffer(body, "<i2") / np.float32(2**15)

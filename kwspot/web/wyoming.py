@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
 from wyoming.event import Event
 from wyoming.info import Attribution, Describe, Info, WakeModel, WakeProgram
@@ -21,6 +20,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from kwspot import __version__
 from kwspot.audio.blocks import Resampler
+from kwspot.audio.inputs import raw_samples
 from kwspot.audio.reading import require_hz
 from kwspot.errors import KwspotError
 from kwspot.inference.detector import DetectionSettings, keywords_of
@@ -83,8 +83,7 @@ class WakeHandler(AsyncEventHandler):
         """Take a chunk; return the word that rose above the threshold in it."""
         if self.resample is None:
             self.resample = Resampler(require_hz(chunk.rate), self.streaming_model.sample_rate)
-        samples = np.frombuffer(chunk.audio[: len(chunk.audio) // 2 * 2], "<i2") / np.float32(2**15)
-        self.spotting.feed(self.resample(samples))
+        self.spotting.feed(self.resample(raw_samples(chunk.audio)))
         pending = self.spotting.pending
         is_new, self.was_pending = pending is not None and not self.was_pending, pending is not None
         if pending is None or not is_new or (self.names and pending.word not in self.names):

@@ -131,7 +131,7 @@ function showThreshold() {
   const place = curve.findIndex(([at]) => at >= threshold());
   const [, alarms, missed] = curve[place < 0 ? curve.length - 1 : place];
   find("cost").textContent = `About ${alarms < 10 ? alarms.toFixed(1) : alarms.toFixed(0)} false alarms an hour and ` +
-    `${(100 * missed).toFixed(0)} % of the words missed, measured on ${hours.toFixed(1)} hours of noisy speech.`;
+    `${(100 * missed).toFixed(0)} % of the words missed, measured on ${hours.toFixed(1)} hours of speech.`;
 }
 
 find("start").onclick = start;

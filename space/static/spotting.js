@@ -24,12 +24,13 @@ class Smoother {
 }
 
 class Detector {
-  constructor(labels, {threshold, smoothing_ms, refractory_ms}, stepS, spanS) {
-    Object.assign(this, {labels, threshold, stepS, spanS});
+  constructor(labels, {threshold, smoothing_ms, refractory_ms, before_ms = 0, after_ms = 0}, stepS, spanS) {
+    Object.assign(this, {labels, threshold, stepS, spanS, beforeS: before_ms / 1000, afterS: after_ms / 1000});
     this.nMean = Math.max(1, Math.round(smoothing_ms / 1000 / stepS));
     this.quiet = Math.max(1, Math.round(refractory_ms / 1000 / stepS)); // rows without a word that end an event
     this.longest = Math.round(spanS / stepS) + this.quiet;
     this.nRows = 0;
+    this.previousEnd = 0; // of the event before
     this.candidates = new Map(); // what the pending event may be of, by class
   }
 
@@ -57,6 +58,7 @@ class Detector {
   finish() {
     const events = this.candidates.size ? [this.event()] : [];
     this.candidates = new Map();
+    this.previousEnd = events[0]?.end_s ?? this.previousEnd;
     return events;
   }
 
@@ -77,7 +79,8 @@ class Detector {
       const middle = (start + end) / 2;
       [start, end] = [middle - SHORTEST_S / 2, middle + SHORTEST_S / 2];
     }
-    return {word: this.labels[best], start_s: Math.max(0, start), end_s: Math.max(end, SHORTEST_S), posterior};
+    start = Math.max(start - this.beforeS, this.previousEnd);
+    return {word: this.labels[best], start_s: start, end_s: Math.max(end + this.afterS, start + SHORTEST_S), posterior};
   }
 }
 

@@ -7,7 +7,6 @@ run, 120,000 in all; the tests take a few of each. Inputs are valid ones with by
 past the first check.
 """
 
-import argparse
 from contextlib import contextmanager
 import gzip
 from itertools import islice
@@ -18,7 +17,6 @@ import shutil
 import socket
 import struct
 import sys
-from tempfile import TemporaryDirectory
 from threading import Thread
 import time
 from types import SimpleNamespace
@@ -43,6 +41,7 @@ from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Spotter, read_metadata
 from kwspot.reports import results_table
 from tests.archives import corpus_files, pack
+from tests.counts import count
 from tests.records import make_run
 from tests.sounds import tone
 
@@ -326,21 +325,7 @@ def fuzz(name, n, seed, folder):
 
 def main():
     """Fuzz all borders, or those named, and write the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=list(N_INPUTS))
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--times", type=float, default=1.0, help="of N_INPUTS")
-    parser.add_argument("--write", type=Path)
-    given = parser.parse_args()
-    known = json.loads(given.write.read_text()) if given.write and given.write.exists() else {"borders": {}}
-    for name in given.names:
-        with TemporaryDirectory() as folder:
-            found = fuzz(name, round(N_INPUTS[name] * given.times), given.seed, Path(folder))
-        print(name, found, flush=True)
-        known["borders"][name] = {"seed": given.seed, **found}
-        if given.write:
-            given.write.parent.mkdir(parents=True, exist_ok=True)
-            given.write.write_text(json.dumps(known, indent=2) + "\n")
+    count(__doc__.splitlines()[0], "borders", N_INPUTS, fuzz)
 
 
 if __name__ == "__main__":

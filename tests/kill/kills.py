@@ -5,7 +5,6 @@
 Every job runs once undisturbed; what it leaves and how long it takes are the measure. `N_KILLS` is a full run.
 """
 
-import argparse
 from dataclasses import dataclass
 import json
 import os
@@ -15,12 +14,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from tempfile import TemporaryDirectory
 import time
 
 import numpy as np
 
 from tests.archives import corpus_files, pack, served
+from tests.counts import count
 from tests.records import make_run
 from tests.sounds import make_corpus, tone, write_sound
 from tests.toy import SETTINGS, make_cache
@@ -184,22 +183,8 @@ def _difference(found, expected):
 
 def main():
     """Kill all jobs, or those named, and write the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=list(N_KILLS))
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--times", type=float, default=1.0, help="of N_KILLS")
-    parser.add_argument("--write", type=Path)
-    given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    known = json.loads(given.write.read_text()) if given.write and given.write.exists() else {"jobs": {}}
-    for name in given.names:
-        with TemporaryDirectory() as folder:
-            found = kill_often(name, round(N_KILLS[name] * given.times), given.seed, Path(folder))
-        print(name, found, flush=True)
-        known["jobs"][name] = {"seed": given.seed, **found}
-        if given.write:
-            given.write.parent.mkdir(parents=True, exist_ok=True)
-            given.write.write_text(json.dumps(known, indent=2) + "\n")
+    count(__doc__.splitlines()[0], "jobs", N_KILLS, kill_often)
 
 
 if __name__ == "__main__":

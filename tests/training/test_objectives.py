@@ -95,6 +95,7 @@ def test_order_takes_every_clip_once_and_keeps_words_together():
         (["train.objective={contrastive: 1.0}"], "clips_per_word"),
         (["train.objective={phonemes: 0.3}", "model.n_phonemes=12"], "n_phonemes"),
         (["train.objective={margin: 0.2}", "augment={mixup: 0.2}"], "mixup"),
+        (["train.objective={teacher: 1.0}", "train.background={}"], "background"),
         (["train.objective={teacher: 1.0}"], "embeddings of 8 numbers, the features have none; import them"),
     ],
 )

@@ -227,6 +227,8 @@ def found(events, words):
 def test_the_words_of_a_minute_are_found_once_and_in_time(visits, minutes):
     (visit, _), ((_, words), _) = visits, minutes
     assert sum(found(visit.events, words)) >= 0.8 * len(words), visit.events
+    for word, middle in words:
+        assert sum(said == word and abs(at - middle) < 0.7 for said, at in visit.events) <= 1, (word, middle)
     times = [sum(abs(at - middle) < 0.7 for _, at in visit.events) for _, middle in words]
     assert sum(n > 1 for n in times) <= 1, times
     assert len(visit.events) <= len(words)
