@@ -105,9 +105,10 @@ def rm(
 
       kwspot runs rm --yes lstm-s1 lstm-s2
     """
-    from kwspot.experiments.runs import find_run, is_run, remove_run
+    from kwspot.experiments.runs import find_run, finish_deletions, is_run, remove_run
 
     where = runs_dir or context.obj
+    finish_deletions(where)
     # A run named in full is not read, so that one that cannot be read can be removed.
     folders = [where / name if is_run(where / name) else find_run(where, name).path for name in names]
     folders = list(dict.fromkeys(folders))

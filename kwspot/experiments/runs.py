@@ -257,19 +257,26 @@ def discard(folder: Path) -> None:
 
     Of a link to a run, the link is deleted.
     """
-    for left in folder.parent.glob(f"{REMOVED}*"):  # by a deletion cut short
-        with suppress(OSError):  # another process may be at it
-            _delete(left)
+    finish_deletions(folder.parent)
     doomed = folder.with_name(f"{REMOVED}{folder.name}.{token_hex(4)}")
     folder.rename(doomed)
     _delete(doomed)
 
 
+def finish_deletions(runs_dir: Path) -> None:
+    """Delete what deletions that were cut short have left in a folder of runs."""
+    for left in runs_dir.glob(f"{REMOVED}*"):
+        with suppress(OSError):
+            _delete(left)
+
+
 def _delete(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
+    while os.path.lexists(path):
+        with suppress(FileNotFoundError):  # another process finishes deletions and is at it too
+            if path.is_symlink():
+                path.unlink()
+            else:
+                shutil.rmtree(path)
 
 
 def copy_record(run: Run, destination: Path) -> Path:

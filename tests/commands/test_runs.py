@@ -1,6 +1,7 @@
 """`kwspot experiments` and `kwspot runs`: listings that tell the truth, deletions that ask."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -199,3 +200,28 @@ def test_a_deletion_cut_short_is_no_run_and_swept_away_by_the_next(runs, monkeyp
     assert [run.id for run in list_runs(runs)] == [two.id, three.id]
     remove_run(two.path)
     assert [path.name for path in runs.iterdir()] == [three.id]
+
+
+def test_a_deletion_cut_short_is_finished_by_the_same_command(runs, monkeypatch):
+    one, *others = list_runs(runs)
+    with monkeypatch.context() as patched:
+        patched.setattr("kwspot.experiments.runs._delete", lambda path: None)
+        kwspot("runs", "rm", "--yes", one.id)
+    assert "no such run" in kwspot("runs", "rm", "--yes", one.id, code=3).stderr
+    assert {path.name for path in runs.iterdir()} == {run.id for run in others}
+
+
+def test_two_processes_that_finish_the_same_deletion_both_end_well(runs, monkeypatch):
+    run = list_runs(runs)[0]
+    kept, unlink = os.unlink, []
+
+    def first_gone(path, **where):
+        if not unlink:
+            unlink.append(path)
+            kept(path, **where)  # by the other process
+        kept(path, **where)
+
+    monkeypatch.setattr(os, "unlink", first_gone)
+    remove_run(run.path)
+    assert unlink
+    assert not [path for path in runs.iterdir() if path.name.startswith(".")]

@@ -79,6 +79,10 @@ def _clips(folder):
             write_sound(folder / "clips" / word / f"{take}.wav", noise)
 
 
+def _names(folder):
+    return {str(path.relative_to(folder)) for path in (folder / "runs").rglob("*") if path.suffix != ".lock"}
+
+
 def _enrolled(folder):
     path = folder / "runs" / "enrolled" / "mine.onnx"
     return path.read_bytes()
@@ -98,7 +102,7 @@ def jobs(url, sha256):
         ),
         "download over HTTP": Job(lambda folder: None, fetch, fetch, alike=lambda folder: tree(folder / "data")),
         "enroll": Job(_clips, enroll, [*enroll, "--again"], alike=_enrolled),
-        "runs rm": Job(_two_runs, remove, remove, alike=lambda folder: tree(folder / "runs")),
+        "runs rm": Job(_two_runs, remove, remove, alike=_names),
     }  # fmt: skip
 
 
@@ -176,6 +180,8 @@ def kill_often(name, n, seed, folder):
 
 
 def _difference(found, expected):
+    if isinstance(found, set):
+        return sorted(found ^ expected)
     if not isinstance(found, dict):
         return "other content"
     return sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
