@@ -11,6 +11,7 @@ from glob import has_magic, iglob
 from io import BytesIO
 import os
 from pathlib import Path
+import re
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.files import read_bounded
 
 DEEPEST = 8  # lists in lists
+MOST_LISTS = 10_000  # opened, each as often as it is named: lists of lists can name each other without end
 LONGEST_LINE = 2**16  # bytes
 MOST_BYTES = 2**27  # of a clip through a pipe: twelve minutes of a CD
 STANDARD_INPUT = 0  # file descriptor; sys.stdin must not be read by a thread that may be left behind
@@ -72,38 +74,51 @@ class Source:
 def expand(names: Iterable[str], raw_rate: int | None = None) -> Iterator[Source]:
     """Yield the sources that names stand for, in their order; of a name that can be none, the reason.
 
-    With `raw_rate` (Hz), standard input holds samples without a header.
+    With `raw_rate` (Hz), standard input holds samples without a header. IntegrityError if lists lead to too many lists.
     """
-    yield from _expanded(names, raw_rate, ())
+    yield from _expanded(names, _Asked(raw_rate), ())
 
 
-def _expanded(names: Iterable[str], raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
+@dataclass
+class _Asked:
+    """What holds for all names, and how many lists they have led to so far."""
+
+    raw_rate: int | None
+    n_lists: int = 0
+
+
+def _expanded(names: Iterable[str], asked: _Asked, lists: tuple[str, ...]) -> Iterator[Source]:
     for name in names:
         try:
-            yield from _sources(name, raw_rate, lists)
+            yield from _sources(name, asked, lists)
         except (OSError, ValueError) as error:  # too long a name, one with a zero byte
             yield Source(name, error=MissingError(f"{name}: no such file ({getattr(error, 'strerror', error)})"))
 
 
-def _sources(name: str, raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
+def _sources(name: str, asked: _Asked, lists: tuple[str, ...]) -> Iterator[Source]:
     path = Path(name)
     if path == STDIN:
-        yield Source(str(STDIN), Pipe(STDIN, raw_rate))
+        yield Source(str(STDIN), Pipe(STDIN, asked.raw_rate))
     elif name.startswith("@") and not path.exists():
-        yield from _listed(name, raw_rate, lists)
+        yield from _listed(name, asked, lists)
     elif path.is_dir():
         yield from _below(path)
     elif path.is_fifo():  # `<(sox …)`
         yield Source(name, Pipe(path))
     elif has_magic(name) and not path.exists():
-        found = (Source(match, Path(match)) for match in sorted(iglob(name, recursive=True)))  # noqa: PTH207 - as written, absolute or not
+        found = (Source(match, Path(match)) for match in _matches(name))
         yield from _or_none(found, name, "no file matches")
     else:
         yield Source(name, path)
 
 
-def _listed(name: str, raw_rate: int | None, lists: tuple[str, ...]) -> Iterator[Source]:
+def _listed(name: str, asked: _Asked, lists: tuple[str, ...]) -> Iterator[Source]:
     """Read a list line by line: a list on standard input may never end. `lists` are those that led here."""
+    asked.n_lists += 1
+    if asked.n_lists > MOST_LISTS:
+        raise IntegrityError(
+            f"{name}: the lists name other lists more than {MOST_LISTS:,} times; list the sounds themselves"
+        )
     file = STANDARD_INPUT if name == "@-" else name[1:]
     here = os.path.realpath(name[1:])
     if here in lists or len(lists) == DEEPEST:
@@ -113,9 +128,15 @@ def _listed(name: str, raw_rate: int | None, lists: tuple[str, ...]) -> Iterator
         with open(file, "rb", closefd=file != STANDARD_INPUT) as lines:
             for line in iter(lambda: lines.readline(LONGEST_LINE), b""):
                 if entry := os.fsdecode(line.rstrip(b"\r\n")):
-                    yield from _expanded([entry], raw_rate, (*lists, here))
+                    yield from _expanded([entry], asked, (*lists, here))
     except OSError as error:
         yield Source(name, error=MissingError(f"{name}: the list cannot be read ({error.strerror})"))
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return what a pattern matches, sorted, each once: `**/**` finds all again below every folder."""
+    once = re.sub(r"(?<![^/])(?:\*\*/+)+(?=\*\*(?:/|$))", "", pattern)
+    return sorted(set(iglob(once, recursive=True)))  # noqa: PTH207 - as written, absolute or not
 
 
 def _below(folder: Path) -> Iterator[Source]:

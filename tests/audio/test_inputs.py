@@ -9,6 +9,7 @@ import pytest
 from kwspot.audio import inputs
 from kwspot.audio.inputs import expand
 from kwspot.audio.reading import AudioError, read_waveform
+from kwspot.errors import IntegrityError
 from tests.sounds import RATE, tone, write_sound
 
 
@@ -115,6 +116,28 @@ def test_a_list_is_read_as_far_as_it_is_asked_for(folder):
     next(found)
     (folder / "list.txt").unlink()  # the second opening fails, the first goes on
     assert [source.error is None for source in found] == [True, True, False]
+
+
+def test_a_pattern_finds_a_file_once_and_looks_into_a_folder_once(folder, monkeypatch):
+    looked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+    n_looked = []
+    for pattern in ("**/*.wav", "**/**/**/*.wav", "./**/**/*.wav", "**/b/**/*.wav"):
+        looked.clear()
+        found = names(pattern)
+        assert found == sorted(set(found)) != []
+        n_looked.append(len(looked))
+    assert n_looked[1] == n_looked[0]
+    assert names("**/**/*.wav") == names("**/*.wav")
+
+
+def test_lists_that_lead_to_ever_more_lists_are_given_up(folder, monkeypatch):
+    monkeypatch.setattr(inputs, "MOST_LISTS", 50)
+    for i in range(5):
+        (folder / f"{i}.txt").write_text(f"@{i + 1}.txt\n" * 10)
+    (folder / "5.txt").write_text("")  # nothing to show for 100,000 lists
+    with pytest.raises(IntegrityError, match="50 times"):
+        list(expand(["@0.txt"]))
 
 
 def test_a_bad_line_of_a_list_does_not_drop_the_others(folder):

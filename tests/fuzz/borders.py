@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import gzip
 from itertools import islice
 import json
+import os
 from pathlib import Path
 import random
 import shutil
@@ -156,16 +157,19 @@ class Borders:
                     break
 
     def lists_of_files(self, rng):
-        """Expand a list with damaged lines."""
+        """Expand a list with damaged lines, in a folder of its own: some patterns walk all that lies below."""
         lines = [b"sound-PCM_16.wav", b"@list.txt", b"*.wav", b"a" * 300, b"\0", b"[", b"-x", b"~", b"@", b"**", b"."]
-        path = self.folder / "list.txt"
-        path.write_bytes(damaged(rng, b"\n".join(rng.choices(lines, k=4))))
-        sources = list(islice(expand([f"@{path}"]), 100))
-        for source in sources:
-            if source.error:
-                raise source.error
-            if isinstance(source.file, Path):
-                read_waveform(source.file)
+        (self.folder / "list.txt").write_bytes(damaged(rng, b"\n".join(rng.choices(lines, k=4))))
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            for source in islice(expand(["@list.txt"]), 100):
+                if source.error:
+                    raise source.error
+                if isinstance(source.file, Path):
+                    read_waveform(source.file)
+        finally:
+            os.chdir(before)
 
     def registries(self, rng):
         """Load a registry with damaged settings."""
