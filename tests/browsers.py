@@ -22,12 +22,19 @@ def free_port():
 @contextmanager
 def served(folder, *arguments):
     """Start `kwspot ui` as a user would; yield the address it says."""
+    with server(folder, *arguments) as (address, _):
+        yield address
+
+
+@contextmanager
+def server(folder, *arguments):
+    """Start `kwspot ui`; yield the address it says, and the number of its process."""
     command = [sys.executable, "-m", "kwspot", "ui", "--no-open", "--port", str(free_port()), *arguments]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         line = process.stderr.readline()
         try:
             assert line.startswith("kwspot ui: http://127.0.0.1:"), line + process.stderr.read()
-            yield line.split()[-1]
+            yield line.split()[-1], process.pid
         finally:
             process.terminate()
             process.communicate()

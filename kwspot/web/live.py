@@ -19,7 +19,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -30,9 +29,9 @@ from kwspot.errors import ConfigError, KwspotError
 from kwspot.inference.detector import keywords_of
 from kwspot.inference.pipeline import Spotting, detection_settings
 from kwspot.inference.streaming import StreamingModel
-from kwspot.web.serving import answered, body_of
+from kwspot.web.serving import Workers, answered, body_of
 
-MOST_VISITORS = 32  # who listen; the next is told to come back
+MOST_VISITORS = 64  # who listen; the next is told to come back
 FORGET_S = 30.0
 RATES = (8000, 192_000)  # Hz, of a microphone
 MOST_BYTES = 10 * RATES[1] * 2  # of a block: ten seconds
@@ -83,7 +82,7 @@ class Live:
     """The routes of the live mode, and the sessions. `open_model` opens a model by its name, anew for each."""
 
     def __init__(self, open_model: Callable[[str], StreamingModel]) -> None:
-        self.open_model = open_model
+        self.open_model, self.workers = open_model, Workers()  # its own: nobody's sound waits for a picture
         self.sessions: dict[str, LiveSession] = {}
         self._ends: dict[str, asyncio.TimerHandle] = {}
 
@@ -96,10 +95,10 @@ class Live:
 
     async def start(self, request: Request) -> dict[str, Any]:
         """Start a session: a visitor is known by a word nobody can guess."""
-        if len(self.sessions) >= MOST_VISITORS:
-            raise KwspotError(f"{MOST_VISITORS} visitors are listening already; try again later")
         name, rate = request.query_params["model"], int(request.query_params["rate"])
-        session = await run_in_threadpool(lambda: LiveSession(self.open_model(name), rate))
+        session = await self.workers.run(lambda: LiveSession(self.open_model(name), rate))
+        if len(self.sessions) >= MOST_VISITORS:  # asked now: others came while the model was opened
+            raise KwspotError(f"{MOST_VISITORS} visitors are listening already; try again later")
         visitor = secrets.token_urlsafe()
         self.sessions[visitor] = session
         self._stay(visitor)
@@ -114,13 +113,13 @@ class Live:
         if len(body) % 2:
             raise ValueError("half a sample")
         block = raw_samples(body)
-        return await run_in_threadpool(session.process, block, int(query["at"]), float(query["threshold"]))
+        return await self.workers.run(session.process, block, int(query["at"]), float(query["threshold"]))
 
     async def stop(self, request: Request) -> dict[str, Any]:
         """End the sound of a visitor and forget it."""
         session = self._session(request.query_params["visitor"])
         self._forget(request.query_params["visitor"])
-        return await run_in_threadpool(session.finish)
+        return await self.workers.run(session.finish)
 
     def _session(self, visitor: str) -> LiveSession:
         if visitor not in self.sessions:

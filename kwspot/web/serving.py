@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
 import socket
-from typing import Any
+from typing import Any, TypeVar
 import webbrowser
 
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +31,7 @@ HEADERS = {
 AT_ONCE = 2  # answers that take work
 WAITING = 64  # who wait for theirs; the next is asked to come back
 
+Result = TypeVar("Result")
 Answer = Callable[[Request], Awaitable[dict[str, Any]]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -67,7 +68,7 @@ class Workers:
     def __init__(self) -> None:
         self._free, self._n = asyncio.Semaphore(AT_ONCE), 0
 
-    async def run(self, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Run work in a thread, when one is free; KwspotError if too many wait."""
         if self._n >= AT_ONCE + WAITING:
             raise KwspotError("too many visitors at once; try again in a minute")

@@ -1,5 +1,6 @@
 """Live spotting: what a minute of words becomes in real browsers, and the parts it is made of."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 import json
 import os
@@ -468,6 +469,32 @@ def test_too_much_at_once_and_nonsense_are_refused(routes, monkeypatch):
         answer = routes.post("/live/process", params={**asked, **change}, content=content)
         assert answer.status_code == 400
         assert error in answer.json()["error"]
+
+
+def test_the_sound_of_many_visitors_is_worked_on_a_few_at_a_time(routes):
+    from kwspot.web.serving import AT_ONCE
+
+    at_work, most = [], []
+
+    class Busy(Recorder):
+        def feed(self, samples):
+            at_work.append(self)
+            most.append(len(at_work))
+            time.sleep(0.02)
+            at_work.remove(self)
+            return super().feed(samples)
+
+    routes.live.open_model = lambda _name: Busy()
+    visitors = [begin(routes)["visitor"] for _ in range(20)]
+
+    def sends(visitor):
+        asked = {"visitor": visitor, "at": 0, "threshold": 0.5}
+        return routes.post("/live/process", params=asked, content=bytes(8000)).is_success
+
+    with ThreadPoolExecutor(len(visitors)) as threads:
+        assert all(threads.map(sends, visitors))
+    assert len(most) == len(visitors)
+    assert max(most) <= AT_ONCE  # each at work has memory of its own
 
 
 def test_a_visitor_may_open_only_the_models_of_the_page(address, folder):
