@@ -1,5 +1,6 @@
 """`kwspot export`."""
 
+from enum import Enum
 from pathlib import Path
 import shutil
 from typing import Annotated
@@ -13,23 +14,38 @@ from kwspot.files import written_whole
 from kwspot.inference.model_zoo import enrolled_models
 
 
+class Target(str, Enum):
+    """What a model can be written for beside onnxruntime."""
+
+    c = "c"
+
+
 def export(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A run, an experiment: its best run, or an enrolled model.", autocompletion=complete_run
+            metavar="RUN",
+            help="A run, an experiment: its best run, or an enrolled model; with --for also a bundled one.",
+            autocompletion=complete_run,
         ),
     ],
+    target: Annotated[
+        Target | None,
+        typer.Option("--for", help="Write C99 in place of a model file: for a microcontroller, without a library."),
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Only the file for streaming.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights; also with --stream.")] = False,
     most_lost: Annotated[
-        float, typer.Option(min=0, max=1, help="Validation accuracy that --int8 may cost, as a fraction.")
+        float, typer.Option(min=0, max=1, help="Validation accuracy that 8 bits may cost, as a fraction.")
     ] = 0.005,
     card: Annotated[
         Path | None, typer.Option(help="Also write the run's figures into the block 'figures' of this model card.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: in the run's folder.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="PATH", help="File to write; by default in the run's folder. With --for a folder."
+        ),
     ] = None,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
@@ -42,6 +58,10 @@ def export(
     from the start: it is copied to --out. A model that reads in one
     direction also gets model.stream.onnx. An encoder becomes one file with
     weights of 8 bits: waveform in, embedding out.
+
+    --for c makes a folder, by default NAME-c, of C99 that needs no library and
+    streams; its weights have 8 bits. It is compiled here and compared like the
+    file, so a C compiler is needed.
 
     Examples:
 
@@ -56,7 +76,14 @@ def export(
       kwspot export lstm --stream --int8
 
       kwspot export house --out house.onnx
+
+      kwspot export keywords10_nano --for c
     """
+    if target:
+        if stream or int8 or card:
+            raise ConfigError("--for c: streams and has 8 bits by itself; leave out --stream, --int8 and --card")
+        _write_c(name, out or Path(f"{Path(name).stem}-c"), data, runs, most_lost)
+        return
     if enrolled := next((model.path for model in enrolled_models(runs) if model.name == name), None):
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return
@@ -100,6 +127,22 @@ def export(
         write_block(card, card_figures(trained.run), "figures")
         console.note(f"wrote {card}")
     for path in paths:
+        console.say(f"{path}\t{path.stat().st_size} bytes")
+
+
+def _write_c(name: str, folder: Path, data: Path, runs: Path, most_lost: float) -> None:
+    from kwspot.experiments.runs import best_run
+    from kwspot.experiments.settings import FrontEnd
+    from kwspot.export.c_check import write_checked
+    from kwspot.export.export import checked_clips, prepare, write_int8_model
+    from kwspot.inference.model_zoo import find_model
+    from kwspot.inference.spotter import Spotter
+
+    model, metadata = (found := find_model(name, runs)).path, Spotter(found.path).metadata
+    if metadata.get("weights") != "int8":
+        model, before, after = write_int8_model(prepare(best_run(runs, name), data), most_lost)
+        console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")
+    for path in write_checked(model, folder, checked_clips(data, FrontEnd(**metadata["front_end"]))):
         console.say(f"{path}\t{path.stat().st_size} bytes")
 
 

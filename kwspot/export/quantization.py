@@ -25,6 +25,12 @@ def quantised(model: onnx.ModelProto, spared: Sequence[np.ndarray] = ()) -> onnx
     return changed
 
 
+def rounded(weights: np.ndarray, summed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights in 8 bits, and the scales that they are multiplied by, one for all that stand on `summed` axes."""
+    scales = np.maximum(np.abs(weights).max(summed, keepdims=True) / LARGEST, np.finfo(np.float32).tiny)
+    return np.rint(weights / scales).astype(np.int8), scales.astype(np.float32)
+
+
 def _quantise(graph: onnx.GraphProto, spared: Sequence[np.ndarray]) -> None:
     layers = {name: node.op_type for node in graph.node if node.op_type in SUMMED for name in node.input}
     nodes = list(graph.node)
@@ -46,11 +52,10 @@ def _is_in(constant: onnx.NodeProto, spared: Sequence[np.ndarray]) -> bool:
 
 def _multiplied_out(constant: onnx.NodeProto, summed: tuple[int, ...]) -> list[onnx.NodeProto]:
     name, weights = constant.output[0], to_array(constant.attribute[0].t)
-    scales = np.maximum(np.abs(weights).max(summed, keepdims=True) / LARGEST, np.finfo(np.float32).tiny)
-    whole = np.rint(weights / scales).astype(np.int8)
+    whole, scales = rounded(weights, summed)
     return [
         make_node("Constant", [], [f"{name}_int8"], value=from_array(whole)),
-        make_node("Constant", [], [f"{name}_scales"], value=from_array(scales.astype(np.float32))),
+        make_node("Constant", [], [f"{name}_scales"], value=from_array(scales)),
         make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=onnx.TensorProto.FLOAT),
         make_node("Mul", [f"{name}_whole", f"{name}_scales"], [name]),
     ]
