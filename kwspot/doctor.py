@@ -151,11 +151,15 @@ def extra_findings() -> Iterator[Finding]:
 def voice_findings() -> Iterator[Finding]:
     """Examine the speech synthesisers, of which any is enough and none is no fault."""
     from kwspot.synthesis.engines import ENGINES
+    from kwspot.synthesis.kokoro import PARTS, voices_path
 
-    there, absent = _versions([info.distribution for info in ENGINES.values()])
+    there, absent = _versions([info.distributions[0] for info in ENGINES.values()])
     purpose = "'kwspot download --synthetic' and 'kwspot synthesize'"
     if there:
-        yield Finding("voices", OK, f"{there}{'; not installed: ' + ', '.join(absent) if absent else ''}")
+        says = f"{there}{'; not installed: ' + ', '.join(absent) if absent else ''}"
+        if PARTS[0] not in absent and not voices_path().exists():
+            says += f"; the voices of {PARTS[0]} are fetched when they are first needed"
+        yield Finding("voices", OK, says)
     else:
         yield Finding("voices", OK, f"not installed; for {purpose}: pip install 'kwspot[synth]'")
 

@@ -1,27 +1,36 @@
 """Own words as `kwspot enroll` makes them: how often is a word right, detected, and another taken for it?
 
-    python benchmarks/enrollment/enrolled.py DATA [--draws N] [--split validation] [--out PAGE]
+    python benchmarks/enrollment/enrolled.py DATA [--text ENGINE[,ENGINE...]]... [--no-clips]
+        [--voices N] [--spoken FOLDER] [--draws N] [--split validation] [--out PAGE]
 
 Clips are drawn as in own_words.py, from the same words and speakers. Ten words enrolled: right is a clip whose word is
 the likeliest of the ten, detected one whose word is the likeliest of all classes, `unknown` and `silence` among them,
 which is the operating point that comes with the file. Five enrolled: the clips of the other five are words that neither
 the encoder nor the background ever met; taken is one of which an enrolled word is the likeliest class. A
 clip that is refused because nothing can be heard in it is left out, as it would be recorded again.
+
+With --text the words are also enrolled from text alone, by some engines, and all clips of the split are tested; a draw
+is a seed of voices, of other texts and of the five words. What an engine says is kept in the folder --spoken, so that
+only the first run waits for it. --no-clips leaves the rows of clips out.
 """
 
 import argparse
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+import tempfile
 
 import numpy as np
 from numpy.typing import NDArray
-from own_words import ROWS, Sounds, draw, percent, read_clips
+from own_words import ROWS, SAMPLE_RATE, Sounds, draw, percent, read_clips
 
 from kwspot.audio.reading import AudioError
 from kwspot.corpus.layout import TEST
-from kwspot.enrollment.clips import takes_of
+from kwspot.enrollment.clips import Take, takes_of
 from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.enroll import enroll_takes
+from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
+from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.inference.spotter import Spotter
 from kwspot.tasks import KEYWORDS_10, SILENCE, UNKNOWN
 
@@ -38,33 +47,27 @@ Written by `python benchmarks/enrollment/enrolled.py`; its first lines say what 
 
 
 def posteriors_of(
-    sounds: Sounds, words: list[int], enrolled: NDArray[np.int64], tested: NDArray[np.int64], data: Path, seed: int
+    takes: list[Take], words: Sequence[str], sounds: Sounds, tested: NDArray[np.int64], accepted: float, seed: int
 ) -> tuple[NDArray[np.float64], float | None]:
     """Enroll some words and return the posteriors (n, n_words + 2) of the tested clips, and what is expected."""
-    encoder = Encoder(threads=1)
-    takes = []
-    for i in enrolled[np.isin(sounds.words[enrolled], words)]:
-        with suppress(AudioError):  # a silent clip
-            takes += takes_of({KEYWORDS_10[sounds.words[i]]: [data / sounds.names[i]]}, None, encoder.sample_rate)
-    made = enroll_takes(takes, encoder, seed=seed)
+    own = [take for take in takes if take.word in words or not take.is_keyword]
+    made = enroll_takes(own, Encoder(threads=1), accepted=accepted, seed=seed)
     spotter = Spotter(Path("enrolled"), content=made.content, threads=1)
     found = spotter.predict_clips([spotter.fit(sounds.waveforms[i]) for i in tested], len(spotter.labels))
-    labels = [*(KEYWORDS_10[w] for w in words), UNKNOWN, SILENCE]
-    rows = [[dict(prediction.top)[label] for label in labels] for prediction in found]
-    return np.array(rows), made.expected.right
+    labels = [*words, UNKNOWN, SILENCE]
+    return np.array([[dict(prediction.top)[label] for label in labels] for prediction in found]), made.expected.right
 
 
-def measure(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list[float]:
+def figures_of(
+    takes: list[Take], sounds: Sounds, tested: NDArray[np.int64], accepted: float, seed: int, rng: np.random.Generator
+) -> list[float]:
     """Return the five figures of a draw."""
-    rng = np.random.default_rng([0, seed])
-    enrolled, tested = draw(sounds, *row, rng)
     said = sounds.words[tested]
-    posteriors, expected = posteriors_of(sounds, list(range(10)), enrolled, tested, data, seed)
+    posteriors, expected = posteriors_of(takes, KEYWORDS_10, sounds, tested, accepted, seed)
     right = (posteriors[:, :10].argmax(1) == said).mean()
     detected = (posteriors.argmax(1) == said).mean()
     five = sorted(rng.permutation(10)[:5].tolist())
-    own = np.isin(sounds.words[enrolled], five)
-    posteriors = posteriors_of(sounds, five, enrolled[own], tested, data, seed)[0]
+    posteriors = posteriors_of(takes, [KEYWORDS_10[w] for w in five], sounds, tested, accepted, seed)[0]
     known = np.isin(said, five)
     number = np.array([five.index(w) if w in five else -1 for w in said])
     heard = (posteriors.argmax(1) == number)[known].mean()
@@ -72,20 +75,53 @@ def measure(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list
     return [right, detected, np.nan if expected is None else expected, heard, taken]
 
 
+def from_clips(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list[float]:
+    """Measure a draw of clips."""
+    rng = np.random.default_rng([0, seed])
+    enrolled, tested = draw(sounds, *row, rng)
+    takes = []
+    for i in enrolled:
+        with suppress(AudioError):  # a silent clip
+            takes += takes_of({KEYWORDS_10[sounds.words[i]]: [data / sounds.names[i]]}, None, SAMPLE_RATE)
+    return figures_of(takes, sounds, tested, ACCEPTED, seed, rng)
+
+
+def from_text(sounds: Sounds, engines: Sequence[str], n_voices: int, seed: int, spoken: Path) -> list[float]:
+    """Measure a draw of voices."""
+    takes = []
+    for engine in engines:
+        folder = spoken / f"{engine}-{n_voices}-{seed}"
+        takes += speak(KEYWORDS_10, n_voices=n_voices, seed=seed, engines=[engine], folder=folder)
+    rng = np.random.default_rng([0, seed])
+    return figures_of(takes, sounds, np.arange(len(sounds.names)), ACCEPTED_SPOKEN, seed, rng)
+
+
 def main() -> None:
     """Print the table, or write it as a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--text", action="append", default=[], metavar="ENGINE[,ENGINE...]")
+    parser.add_argument("--no-clips", action="store_true")
+    parser.add_argument("--voices", type=int, default=N_VOICES)
+    parser.add_argument("--spoken", type=Path)
     parser.add_argument("--split", default=TEST)
     parser.add_argument("--draws", type=int, default=N_DRAWS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     sounds = read_clips(options.data, options.split)
     lines = []
-    for name, row in ROWS.items():
-        figures = np.array([measure(sounds, row, seed, options.data) for seed in range(options.draws)])
-        lines.append(f"| {name} | {' | '.join(percent(column) for column in figures.T)} |")
+
+    def show(name: str, draws: list[list[float]]) -> None:
+        lines.append(f"| {name} | {' | '.join(percent(column) for column in np.array(draws).T)} |")
         print(lines[-1], flush=True)
+
+    for name, row in () if options.no_clips else ROWS.items():
+        show(name, [from_clips(sounds, row, seed, options.data) for seed in range(options.draws)])
+    with tempfile.TemporaryDirectory() as gone:
+        for text in options.text:
+            engines, spoken = text.split(","), options.spoken or Path(gone)
+            draws = [from_text(sounds, engines, options.voices, seed, spoken) for seed in range(options.draws)]
+            show(f"text, {options.voices} voices each of {', '.join(engines)}", draws)
     page = PAGE.format(
         n=len(sounds.names), split=options.split, n_speakers=len(set(sounds.speakers)), n_draws=options.draws,
         encoder=Encoder(threads=1).metadata["run"], rows="\n".join(lines),

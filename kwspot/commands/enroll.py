@@ -33,6 +33,9 @@ def enroll(
         typer.Option("--false-alarms-per-hour", min=0.01, help="What its threshold allows in other people's speech."),
     ] = 1.0,
     voices: Annotated[int, typer.Option("--voices", min=2, help="With --text: voices of each engine.")] = 40,
+    engine: Annotated[
+        list[str] | None, typer.Option("--engine", metavar="NAME", help="With --text: only this engine; repeatable.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Decides the variants of the clips, and the voices.")] = 1,
     quiet: Quiet = False,
     runs: RunsDir = RUNS,
@@ -41,7 +44,7 @@ def enroll(
 
     Clips take seconds: any file names, any language, up to 4 s. Text is
     spoken by synthesisers, in English, and takes minutes.
-    Needs for text: pip install 'kwspot\[synth]'
+    Needs for text: pip install 'kwspot\[synth]', and better with \[kokoro]
 
     A folder FOLDER/unknown holds other words, FOLDER/_background_noise_ noise;
     both are optional. Speakers are taken from subfolders, or from names such as
@@ -73,7 +76,7 @@ def enroll(
     if add and not path.exists():
         raise MissingError(f"{path}: no such model to add to; without --add it is made")
     encoder = Encoder(threads=1)
-    takes = _takes(clips, text or [], encoder, voices, seed, quiet)
+    takes = _takes(clips, text or [], encoder, voices, engine, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(
             takes, encoder, per_hour=per_hour, accepted=ACCEPTED if clips else ACCEPTED_SPOKEN,
@@ -87,7 +90,13 @@ def enroll(
 
 
 def _takes(
-    clips: Path | None, texts: list[str], encoder: "Encoder", voices: int, seed: int, quiet: bool
+    clips: Path | None,
+    texts: list[str],
+    encoder: "Encoder",
+    voices: int,
+    engines: list[str] | None,
+    seed: int,
+    quiet: bool,
 ) -> "list[Take]":
     from kwspot.enrollment.clips import read_takes
     from kwspot.enrollment.spoken import speak
@@ -95,7 +104,7 @@ def _takes(
     takes = read_takes(clips, encoder.sample_rate) if clips else []
     if texts:
         with console.progress("speak", unit="clips", quiet=quiet) as report:
-            takes += speak(texts, n_voices=voices, seed=seed, report=report)
+            takes += speak(texts, n_voices=voices, seed=seed, engines=engines, report=report)
     return takes
 
 

@@ -34,20 +34,25 @@ class _LostError(Exception):
 
 
 def fetch(
-    url: str, partial: Path, *, report: Callable[..., None], room: Callable[[int], None] = lambda n_bytes: None
+    url: str,
+    partial: Path,
+    *,
+    report: Callable[..., None],
+    room: Callable[[int], None] = lambda n_bytes: None,
+    otherwise: str = "give --url MIRROR or --from-archive FILE",
 ) -> None:
     """Bring `partial` to its whole size, in up to `TRIES` connections; what came stays there if that fails.
 
     `report` receives bytes and whole size, from where the partial file ends; `room` is given the whole size
-    before a byte is written, and raises if there is no room. KwspotError if the server or the network fails,
-    IntegrityError if it sends something else than a gzip archive.
+    before a byte is written, and raises if there is no room; `otherwise` is advised where fetching fails.
+    KwspotError if the server or the network fails, IntegrityError if it sends something else than a gzip archive.
     """
     if not re.fullmatch(r"https?://[^\s/]+/\S*", url):
         raise ConfigError(f"{url}: not an http:// or https:// address")
     reason = ""
     for number in range(1, TRIES + 1):
         try:
-            while not _transfer(url, partial, report, room):
+            while not _transfer(url, partial, report, room, otherwise):
                 pass  # at most once: with no partial file there is nothing to start over from
             return
         except _LostError as lost:
@@ -59,10 +64,7 @@ def fetch(
             f"{url}: connection lost {TRIES} times ({reason}); {n_bytes / 1e6:.1f} MB are kept in {partial}: "
             "run the command again to resume it"
         )
-    raise KwspotError(
-        f"{url}: not reached in {TRIES} tries ({reason}); check the network, "
-        "or give --url MIRROR or --from-archive FILE"
-    )
+    raise KwspotError(f"{url}: not reached in {TRIES} tries ({reason}); check the network, or {otherwise}")
 
 
 def state_path(partial: Path) -> Path:
@@ -75,7 +77,9 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _transfer(url: str, partial: Path, report: Callable[..., None], room: Callable[[int], None]) -> bool:
+def _transfer(
+    url: str, partial: Path, report: Callable[..., None], room: Callable[[int], None], otherwise: str
+) -> bool:
     """Go on with the partial file in one connection; False if it was of no use and is gone: start over."""
     start, state = size_of(partial), _read_state(partial)
     if start and start == state.get("total"):
@@ -85,7 +89,7 @@ def _transfer(url: str, partial: Path, report: Callable[..., None], room: Callab
         headers["Range"] = f"bytes={start}-"
         if state.get("validator") and state.get("url") == url:
             headers["If-Range"] = state["validator"]
-    with _open(url, headers) as response:
+    with _open(url, headers, otherwise) as response:
         first, total = _span(response)
         if response.status == 416 and start and total == start:
             return True
@@ -119,7 +123,7 @@ def _transfer(url: str, partial: Path, report: Callable[..., None], room: Callab
     return True
 
 
-def _open(url: str, headers: dict[str, str]) -> Any:
+def _open(url: str, headers: dict[str, str], otherwise: str) -> Any:
     try:
         return urlopen(Request(url, headers=headers), timeout=TIMEOUT_S)
     except HTTPError as error:
@@ -128,7 +132,7 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         error.close()
         raise KwspotError(
             f"{url}: the server answered {error.code} {escaped(error.reason)[:100]}; check the address, try later, "
-            "or give --url MIRROR or --from-archive FILE"
+            f"or {otherwise}"
         ) from error
     except InvalidURL as error:
         raise ConfigError(f"{url}: not an address ({error})") from error

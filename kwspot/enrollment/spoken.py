@@ -1,9 +1,11 @@
 """Texts -> takes: what the installed synthesisers say, and other texts that sound alike as `unknown`.
 
-The clips are those of `kwspot synthesize` (synthesis.corpus), made in a folder that is gone afterwards.
+The clips are those of `kwspot synthesize` (synthesis.corpus), made in a folder that is gone
+afterwards unless one is given.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 import tempfile
 import unicodedata
@@ -28,10 +30,13 @@ def speak(
     *,
     n_voices: int = N_VOICES,
     seed: int = 1,
+    engines: Sequence[str] | None = None,
+    folder: Path | None = None,
     report: Callable[..., None] = lambda done, total, message="": None,
 ) -> list[Take]:
-    """Let every voice of every engine say every text, and a few others; the label of a text is the text.
+    """Let every voice of every engine, or of `engines`, say every text, and a few others; its label is the text.
 
+    What they say is kept in `folder`, and read from there if they said it before.
     ConfigError for a text that no voice can read or that is given twice, MissingPartError if no engine is installed.
     """
     wanted = [" ".join(unicodedata.normalize("NFC", text).split()) for text in texts]
@@ -40,9 +45,11 @@ def speak(
     if twice := next((text for text in wanted if [other.lower() for other in wanted].count(text.lower()) > 1), None):
         raise ConfigError(f"'{twice}': given twice")
     negatives = choose_negatives(wanted, N_NEGATIVES, rng_for(seed, "texts"), read_lexicon())
-    with tempfile.TemporaryDirectory(prefix="kwspot-") as folder:
-        data = Path(folder) / "spoken"
-        synthesize_corpus(data, n_voices=n_voices, seed=seed, words=wanted, negatives=negatives, report=report)
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="kwspot-") as place:
+        data = Path(place) / "spoken"
+        synthesize_corpus(
+            data, n_voices=n_voices, seed=seed, engines=engines, words=wanted, negatives=negatives, report=report
+        )
         return [_take(data / clip.name, clip.word, clip.speaker) for clip in read_corpus(data).clips]
 
 

@@ -31,7 +31,7 @@ from kwspot.signal import channel
 from kwspot.signal.channel import CLIP_LENGTH, SAMPLE_RATE
 from kwspot.signal.level import quantized
 from kwspot.signal.noise import babble, clicks, coloured_noise
-from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed, make_ready
 from kwspot.synthesis.negatives import Negative
 from kwspot.tasks import SILENCE, UNKNOWN, WORDS_35
 
@@ -43,6 +43,7 @@ ENDINGS = (".", ".", "!", "?")  # how a word falls or rises
 N_NEGATIVES = 4  # texts that are no keyword, by each voice: `unknown` has as many clips as four keywords
 N_SLOWEST = 8  # voices of an engine that are asked how long a phrase takes
 LONGEST_S = 5.0  # a phrase
+PIECE = 10  # clips of a text that one process speaks before progress is reported
 SAID = "unknown.tsv"  # in STATE: what is said in the clips of `unknown`
 
 
@@ -123,7 +124,12 @@ def _uttered(
     return waveform, sample_rate, vtlp, rng
 
 
-def clip_length_for(phrases: Sequence[str], speakers: Sequence[Speaker], seed: int) -> int:
+def clip_length_for(
+    phrases: Sequence[str],
+    speakers: Sequence[Speaker],
+    seed: int,
+    report: Callable[..., None] = lambda done, total, message="": None,
+) -> int:
     """Return how many samples a clip needs for phrases: the slowest voices say them, and steps are rounded up.
 
     A second at least; ConfigError if a phrase takes longer than 5 s.
@@ -133,6 +139,7 @@ def clip_length_for(phrases: Sequence[str], speakers: Sequence[Speaker], seed: i
         for engine in dict.fromkeys(speaker.engine for speaker in speakers):
             those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.tempo)
             for phrase in phrases:
+                report(0, None, f"how long '{phrase}' takes ({engine})")
                 for speaker in those[:N_SLOWEST]:
                     waveform, sample_rate, vtlp, _ = _uttered(speaker, phrase, running[engine], seed)
                     longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / vtlp)
@@ -161,7 +168,7 @@ def synthesize_corpus(
     MissingPartError if no engine is installed, ConfigError if `dest` holds something else. The bytes depend on the
     other arguments only, not on `workers`, the number of processes.
     """
-    versions = chosen_engines(engines)
+    versions = chosen_engines(engines, report)
     if n_voices < 1 or not words or len(set(words)) < len(words) or not all(map(_names_a_folder, words)):
         raise ConfigError(
             "a spoken corpus needs at least one voice, and different words that can name a folder, none of them "
@@ -181,7 +188,7 @@ def synthesize_corpus(
         if negatives is not None:
             if marker is not None:
                 _require_same_plan(dest, marker, plan)
-            plan["clip_ms"] = 1000 * clip_length_for(words, speakers, seed) // SAMPLE_RATE
+            plan["clip_ms"] = 1000 * clip_length_for(words, speakers, seed, report) // SAMPLE_RATE
             write_text(dest / STATE / SAID, _what_is_said(lines, negatives))
 
         def fill(folder: Path) -> None:
@@ -239,8 +246,13 @@ def _file(word: str, name: str, take: int = 0) -> str:
     return f"{word}/{name}_nohash_{take}.wav"
 
 
-def chosen_engines(engines: Sequence[str] | None) -> dict[str, str]:
-    """Return the versions of the engines to use, all or those named; MissingPartError if one is not installed."""
+def chosen_engines(
+    engines: Sequence[str] | None, report: Callable[..., None] = lambda done, total, message="": None
+) -> dict[str, str]:
+    """Return the versions of the engines to use, all or those named, ready to speak.
+
+    MissingPartError if one is not installed, KwspotError if its voices cannot be fetched.
+    """
     there = installed()
     if unknown := [name for name in engines or () if name not in ENGINES]:
         raise ConfigError(f"no engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
@@ -248,6 +260,8 @@ def chosen_engines(engines: Sequence[str] | None) -> dict[str, str]:
         raise MissingPartError(f"the engine '{missing[0]}' is not installed", ENGINES[missing[0]].extra)
     if not there:
         raise MissingPartError("no speech synthesiser is installed", "synth")
+    for name in engines or there:
+        make_ready(name, report)
     return {name: version for name, version in there.items() if not engines or name in engines}
 
 
@@ -261,16 +275,17 @@ def speak_lines(
 ) -> None:
     """Write every clip: the engines work in processes of their own, one each for every thread here."""
     running = _Engines()
-    # A text at a time: the neural engine then runs its network once for many speakers.
+    # A text at a time: hibari then runs its network once for many speakers.
     tasks: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         tasks.setdefault((line.speaker.engine, line.text), []).append(line)
+    pieces = [(*task, said[i : i + PIECE]) for task, said in tasks.items() for i in range(0, len(said), PIECE)]
 
-    def speak(engine: str, text: str) -> int:
-        for line in tasks[engine, text]:
+    def speak(engine: str, text: str, said: Sequence[Line]) -> tuple[int, str]:
+        for line in said:
             clip = say(line.speaker, text, running[engine], seed, clip_length)
             soundfile.write(folder / line.file, clip, SAMPLE_RATE, "PCM_16")
-        return len(tasks[engine, text])
+        return len(said), f"{engine} {text}"
 
     for name in dict.fromkeys(line.file.split("/")[0] for line in lines):
         (folder / name).mkdir()
@@ -278,10 +293,10 @@ def speak_lines(
     with running, ThreadPoolExecutor(workers) as pool:
         try:
             report(0, total, "")
-            waiting = {pool.submit(speak, *task): task for task in tasks}
-            for future in as_completed(waiting):
-                done += future.result()
-                report(done, total, " ".join(waiting[future]))
+            for future in as_completed([pool.submit(speak, *piece) for piece in pieces]):
+                n_said, message = future.result()
+                done += n_said
+                report(done, total, message)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.errors import ConfigError, KwspotError, MissingPartError
+from kwspot.synthesis import kokoro
 
 Waveform = NDArray[np.float32]
 
@@ -50,12 +51,12 @@ class Utterance:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """An engine: its distribution on PyPI, the extra that installs it, and how far its voice can be bent.
+    """An engine: its distributions on PyPI, the extra that installs them, and how far its voice can be bent.
 
     `vtlp`, `pitch` and `tempo` are the ratios between which it still says words that can be told apart.
     """
 
-    distribution: str
+    distributions: tuple[str, ...]  # the characteristic one first
     extra: str
     accents: tuple[str, ...]
     vtlp: tuple[float, float]
@@ -74,20 +75,23 @@ _ESPEAK_VARIANTS = (  # those whose words can be told apart; the robots, whisper
 )  # fmt: skip
 
 ENGINES = {
-    "hibari": EngineInfo("hibari-tts", "synth", ("us", "us2"), (0.78, 1.04), (0.42, 1.25), (0.65, 1.1)),
-    "pico": EngineInfo("py-nanotts", "synth", ("en-US", "en-GB"), (0.80, 1.10), (0.65, 1.6), (0.75, 1.4)),
+    "hibari": EngineInfo(("hibari-tts",), "synth", ("us", "us2"), (0.78, 1.04), (0.42, 1.25), (0.65, 1.1)),
+    "pico": EngineInfo(("py-nanotts",), "synth", ("en-US", "en-GB"), (0.80, 1.10), (0.65, 1.6), (0.75, 1.4)),
     "espeak": EngineInfo(
-        "espeakng-loader",
+        ("espeakng-loader",),
         "espeak",
         tuple(f"{accent}+{variant}".rstrip("+") for accent in _ESPEAK_ACCENTS for variant in _ESPEAK_VARIANTS),
         (0.86, 1.10),
         (0.7, 1.5),
         (0.55, 1.1),
     ),
+    "kokoro": EngineInfo(
+        (*kokoro.PARTS, "hibari-tts"), "kokoro", kokoro.ACCENTS, (0.85, 1.12), (0.7, 1.4), (0.75, 1.4)
+    ),
 }
 
-# hibari takes single words for parts of a sentence ("no." for "number"), so it is handed phonemes, in misaki's
-# alphabet: of the one accent, or of two.
+# hibari's rules take single words for parts of a sentence ("no." for "number"), so it and Kokoro's American voices are
+# handed phonemes, in misaki's alphabet: of the one accent, or of two.
 _PHONEMES = {
     "backward": "bˈækwəɹd", "bed": "bˈɛd", "bird": "bˈɜɹd", "cat": "kˈæt", "dog": "dˈɔɡ|dˈɑɡ", "down": "dˈWn",
     "eight": "ˈAt", "five": "fˈIv", "follow": "fˈɑlO", "forward": "fˈɔɹwəɹd", "four": "fˈɔɹ", "go": "ɡˈO",
@@ -103,10 +107,16 @@ def installed() -> dict[str, str]:
     found = {}
     for name, info in ENGINES.items():
         try:
-            found[name] = version(info.distribution)
+            found[name], *_ = map(version, info.distributions)
         except PackageNotFoundError:
             continue
     return found
+
+
+def make_ready(name: str, report: Callable[..., None] = lambda done, total, message="": None) -> None:
+    """Fetch what an engine that is installed lacks: the voices of Kokoro come with no package."""
+    if name == "kokoro":
+        kokoro.fetch_voices(report)
 
 
 class Engine:
@@ -117,6 +127,7 @@ class Engine:
             raise ConfigError(f"no engine '{name}'; known: {', '.join(ENGINES)}")
         if name not in installed():
             raise MissingPartError(f"the engine '{name}' is not installed", ENGINES[name].extra)
+        make_ready(name)
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
@@ -195,13 +206,19 @@ def _hibari() -> Callable[[Utterance], tuple[Waveform, int]]:
         *parts, f0 = spectra(phonemes(u.word, u.accent) + u.ending, slow)
         kept = np.minimum(np.arange(0, len(f0), u.tempo / slow).round().astype(int), len(f0) - 1)
         parts, f0 = [np.ascontiguousarray(part[:, kept]) for part in parts], f0[kept]
-        voiced = f0 > 40
-        if voiced.any():
-            middle = np.exp(np.log(f0[voiced]).mean())
-            f0 = np.where(voiced, u.pitch * middle * (np.maximum(f0, 40) / middle) ** u.liveliness, f0)
-        return dsp.synth(*parts, f0.astype(np.float32), np.random.default_rng(u.seed)), SAMPLE_RATE
+        return dsp.synth(*parts, _bent(f0, u), np.random.default_rng(u.seed)), SAMPLE_RATE
 
     return speak
+
+
+def _bent(f0: Waveform, u: Utterance) -> Waveform:
+    """Return F0 in Hz at the pitch and the liveliness of an utterance; what is below 40 Hz is unvoiced."""
+    voiced = f0 > 40
+    if not voiced.any():
+        return f0
+    middle = np.exp(np.log(f0[voiced]).mean())
+    bent = np.where(voiced, u.pitch * middle * (np.maximum(f0, 40) / middle) ** u.liveliness, f0)
+    return np.asarray(bent, np.float32)
 
 
 def _pico() -> Callable[[Utterance], tuple[Waveform, int]]:
@@ -283,9 +300,22 @@ def _from_the_same_state(
     return speak_in_copy
 
 
+def _kokoro() -> Callable[[Utterance], tuple[Waveform, int]]:
+    """Kokoro-82M: neural voices and voices between them, about as fast as they speak."""
+    engine = kokoro.Kokoro()
+
+    def speak(u: Utterance) -> tuple[Waveform, int]:
+        known = None if u.accent.startswith("b") else _PHONEMES.get(u.word)
+        phonemes = known.split("|")[0] if known else engine.phonemes(u.word, u.accent)
+        waveform = engine.speak(phonemes + u.ending, u.accent, u.tempo, lambda f0: _bent(f0, u))
+        return waveform, kokoro.SAMPLE_RATE
+
+    return speak
+
+
 def serve(name: str, asked: BinaryIO, answer: BinaryIO) -> None:
     """Answer every utterance asked for, until there is no more."""
-    speak = {"hibari": _hibari, "pico": _pico, "espeak": _espeak}[name]()
+    speak = {"hibari": _hibari, "pico": _pico, "espeak": _espeak, "kokoro": _kokoro}[name]()
     for line in asked:
         waveform, sample_rate = speak(Utterance(**json.loads(line)))
         answer.write(_HEADER.pack(sample_rate, len(waveform)) + np.asarray(waveform, np.float32).tobytes())

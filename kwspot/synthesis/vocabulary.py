@@ -80,7 +80,7 @@ def speak_vocabulary(
 
     MissingPartError if no engine is installed, ConfigError if `dest` holds something else.
     """
-    versions = chosen_engines(engines)
+    versions = chosen_engines(engines, report)
     plan: dict[str, Any] = {"engines": versions, "n_each": n_each, "seed": seed, "words": list(words)}
     with claimed(dest, CORPUS):
         marker = read_marker(dest)
