@@ -7,8 +7,9 @@ import pytest
 
 from kwspot import Spotter
 from kwspot.audio.reading import resample
-from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance
 from tests.sounds import RATE
+from tests.voices import USABLE
 
 WORDS = ("yes", "stop", "left", "right", "off", "no", "down")
 
@@ -17,7 +18,7 @@ WORDS = ("yes", "stop", "left", "right", "off", "no", "down")
 def known_words(n_words=3):
     """Return words with their waveforms at 16 kHz, which the bundled model hears in the middle of a second."""
     spotter, known = Spotter.load(threads=1), {}
-    for name in (name for name in ENGINES if name in installed()):
+    for name in USABLE:
         with Engine(name) as engine:
             for word in (word for word in WORDS if word not in known):
                 waveform, rate = engine.speak(Utterance(word, ENGINES[name].accents[0]))

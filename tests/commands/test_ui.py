@@ -13,10 +13,11 @@ import pytest
 
 from kwspot import Spotter
 from kwspot.corpus.layout import TEST, which_split
-from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance
 from tests.browsers import AXE, CHROMIUM, chromium, served, visit
 from tests.records import make_run
 from tests.sounds import RATE, tone, write_sound
+from tests.voices import USABLE
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def spoken():
     from kwspot.audio.reading import resample
 
     spotter = Spotter.load(threads=1)
-    for name in (name for name in ENGINES if name in installed()):
+    for name in USABLE:
         with Engine(name) as engine:
             for word in ("yes", "stop", "left", "right", "off", "no"):
                 waveform, rate = engine.speak(Utterance(word, ENGINES[name].accents[0]))

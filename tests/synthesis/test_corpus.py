@@ -14,11 +14,10 @@ from kwspot.synthesis.corpus import cast, synthesize_corpus
 from kwspot.synthesis.engines import ENGINES, installed
 from kwspot.synthesis.negatives import Negative
 from kwspot.tasks import WORDS_35
+from tests.voices import EACH_ENGINE
 
 WORDS = ("yes", "no", "sheila")
-EACH_ENGINE = pytest.mark.parametrize(
-    "engine", [pytest.param(e, marks=() if e in installed() else pytest.mark.skip("not installed")) for e in ENGINES]
-)
+EACH_ENGINE = pytest.mark.parametrize("engine", EACH_ENGINE)
 needs_pico = pytest.mark.skipif("pico" not in installed(), reason="not installed")
 
 

@@ -17,10 +17,11 @@ from kwspot.corpus.layout import TEST, read_corpus
 from kwspot.errors import ConfigError
 from kwspot.inference.pipeline import detection_settings, spot
 from kwspot.inference.streaming import SlidingWindow
-from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
+from kwspot.synthesis.engines import ENGINES, Engine, Utterance
 from kwspot.tasks import SILENCE
 from tests.browsers import CHROMIUM, chromium, served, visit
 from tests.sounds import RATE, tone, write_sound
+from tests.voices import USABLE
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,7 @@ def spoken_clips():
     """28 words by synthesisers that the bundled model knows as clips, and hears once without a browser."""
     spotter, clips = Spotter.load(threads=1), []
     streaming_model = SlidingWindow(spotter)
-    for name in (name for name in ENGINES if name in installed()):
+    for name in USABLE:
         with Engine(name) as engine:
             for accent in dict.fromkeys(ENGINES[name].accents[:2]):
                 for word in KEYWORDS:
