@@ -102,7 +102,7 @@ def _record_line(group: str, name: str, recorded: Sequence[Run]) -> str:
 
 
 def _measured(name: str) -> dict[str, Any]:
-    """Read what a program of tests/fuzz or tests/kill counted."""
+    """Read what a program of tests/fuzz, tests/kill or tests/load counted."""
     path = RESULTS / "reliability" / f"{name}.json"
     return dict(json.loads(path.read_text("utf-8")))
 
@@ -130,6 +130,22 @@ def kills() -> str:
     return reference.table(["job", "kills", "seconds undisturbed"], [*rows, ["together", n, ""]], 1)
 
 
+def load() -> str:
+    """Return what came of many visitors on the page."""
+    found = _measured("load")
+    first, second, last = found["memory_mb"]
+    rows = [
+        ["visitors, minutes", f"{found['clients']}, {found['minutes']:g}"],
+        ["cores that the server had on average", f"{found['cores']:g}"],
+        *([f"answers: {what}", f"{n:,}"] for what, n in found["answers"].items() if what != "fallen behind"),
+        ["live sessions that fell behind", f"{found['answers'].get('fallen behind', 0):,}"],
+        ["refusals", f"{sum(found['refusals'].values()):,}"],
+        ["memory in the first, second and last third, MB", f"{first:.0f}, {second:.0f}, {last:.0f}"],
+        ["growth from the second third to the last", f"{100 * found['growth']:+.1f} %"],
+    ]
+    return reference.table(["what", "measured"], rows, 1)
+
+
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "study"): study_in_short,
     ("docs/experiments.md", "experiments"): experiments,
@@ -139,6 +155,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/evaluation.md", "recordings"): recordings,
     ("docs/reliability.md", "fuzz"): fuzz,
     ("docs/reliability.md", "kills"): kills,
+    ("docs/reliability.md", "load"): load,
 }
 
 

@@ -89,8 +89,13 @@ def read_bounded(source: Path | IO[bytes], most_bytes: int) -> bytes:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file of kwspot's own; ValueError if it is none, IntegrityError if it is far too large."""
+    return parse_json(read_bounded(path, MOST_JSON))
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON in UTF-8; ValueError if it is none or nested too deeply."""
     try:
-        return json.loads(read_bounded(path, MOST_JSON).decode("utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

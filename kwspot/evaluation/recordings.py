@@ -13,6 +13,7 @@ grow with their length or number.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 import json
 from pathlib import Path
@@ -284,10 +285,11 @@ def _lines(
     of_this = digest_of({**deciding, "said": [[one.name, one.text] for one in recordings]})
     done: dict[str, dict[str, Any]] = {}
     if partial.is_file():
-        first, *rest = partial.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        if first.strip() == of_this:
-            whole = [json.loads(line) for line in rest if line.endswith("\n")]  # the last may have been cut off
-            done = {line["name"]: line for line in whole}
+        first, *rest = partial.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+        if first == of_this:
+            with suppress(ValueError):  # a line that was cut off or damaged, and all after it, is searched again
+                for line in map(json.loads, rest):
+                    done[line["name"]] = line
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("w", encoding="utf-8") as file:
         file.write(of_this + "\n")

@@ -7,7 +7,6 @@ Everything a browser loads comes from the page's own server, which serving.py ma
 """
 
 from base64 import b64decode
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from kwspot.errors import KwspotError
+from kwspot.files import parse_json
 from kwspot.inference.model_zoo import DEFAULT_LONG, find_model
 from kwspot.web.answers import Answers
 from kwspot.web.live import Live
@@ -82,12 +82,12 @@ class Api:
 
     async def take(self, request: Request) -> dict[str, Any]:
         """Look at a take: {sound} in base64."""
-        sent = json.loads(await body_of(request, MOST_BYTES))
+        sent = parse_json(await body_of(request, MOST_BYTES))
         return await self.workers.run(self.answers.take, b64decode(sent["sound"], validate=True))
 
     async def enroll(self, request: Request) -> dict[str, Any]:
         """Enroll words: {name, words: {word: [sounds in base64]}}."""
-        sent = json.loads(await body_of(request, MOST_BYTES))
+        sent = parse_json(await body_of(request, MOST_BYTES))
         return await self.workers.run(self.answers.enroll, str(sent["name"]), dict(sent["words"]))
 
     async def file(self, request: Request) -> Response:

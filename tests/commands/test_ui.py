@@ -258,6 +258,7 @@ def test_too_much_at_once_and_nonsense_are_refused_in_a_sentence(address):
         ("enroll", b"[]", "not a request of this page"),
         ("enroll", b'{"name": "../x", "words": {}}', "no name for a model"),
         ("take", b'{"sound": "no base64"}', "not a request of this page"),
+        ("take", b"[" * 100_000, "nested too deeply"),
     ):
         answer = httpx.post(f"{address}api/{path}", content=content)
         assert answer.status_code == 400, path

@@ -126,6 +126,12 @@ def test_what_was_done_before_a_stop_is_not_done_again(folder, tmp_path):
     ear = LevelEar()
     assert measure_recordings(ear, folder, partial=partial) == whole
     assert ear.n_fed == 1600 + 300  # only the last recording
+    for damage in (b"\x00\xff", b'{"name": '):
+        with pytest.raises(StoppedError):
+            measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+        digest, *lines = partial.read_bytes().splitlines(keepends=True)
+        partial.write_bytes(digest + damage + b"".join(lines))
+        assert measure_recordings(LevelEar(), folder, partial=partial) == whole
     with pytest.raises(StoppedError):
         measure_recordings(LevelEar(), folder, partial=partial, report=stop)
     (folder / "text.tsv").write_text("path\ttext\nspeech/a/one.wav\tmaybe\n")

@@ -10,6 +10,7 @@ eight seconds waiting a visitor gives up, which is counted as fallen behind. Any
 
 import argparse
 from collections import Counter
+import os
 from pathlib import Path
 import random
 from tempfile import TemporaryDirectory
@@ -124,8 +125,17 @@ def memory_mb(process):
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
 
 
+def cpu_s(process):
+    """Return the seconds of CPU time that a process has had, all its threads together."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def visited(n_clients, minutes, folder):
-    """Let visitors come, all at once, for some minutes; return the counts and the memory."""
+    """Let visitors come, all at once, for some minutes; return the counts and the memory.
+
+    `cores` is how much of a core the server had on average: of a busy machine it may be less than it needs.
+    """
     for name in ("lstm", "gru"):
         make_run(folder / "runs", name, 1)
     with server(folder) as (address, process):
@@ -133,20 +143,22 @@ def visited(n_clients, minutes, folder):
         visitors = [Visitor(address, tally, seed) for seed in range(n_clients)]
         for visitor in visitors:
             visitor.start()
-        memory, begun = [], time.monotonic()
+        memory, begun, cpu_before_s = [], time.monotonic(), cpu_s(process)
         while time.monotonic() - begun < 60 * minutes:
             time.sleep(1)
             memory.append(memory_mb(process))
             if len(memory) % 30 == 0:
                 print(f"{len(memory)} s: {memory[-1]:.0f} MB", dict(tally.answers), dict(tally.refusals), flush=True)
         tally.over.set()
+        used_s = cpu_s(process) - cpu_before_s
         for visitor in visitors:
             visitor.join()
     third = len(memory) // 3
     thirds = [round(float(np.mean(memory[i * third : (i + 1) * third])), 1) for i in range(3)]
     return {
-        "clients": n_clients, "minutes": minutes, "answers": dict(sorted(tally.answers.items())),
-        "refusals": dict(tally.refusals), "memory_mb": thirds, "growth": round(thirds[2] / thirds[1] - 1, 4),
+        "clients": n_clients, "minutes": minutes, "cores": round(used_s / (60 * minutes), 2),
+        "answers": dict(sorted(tally.answers.items())), "refusals": dict(tally.refusals),
+        "memory_mb": thirds, "growth": round(thirds[2] / thirds[1] - 1, 4),
     }  # fmt: skip
 
 
