@@ -14,6 +14,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
 import multiprocessing
+from multiprocessing.context import BaseContext
 import os
 from pathlib import Path
 import shutil
@@ -60,8 +61,8 @@ def featurize(
 ) -> tuple[FeatureCache, bool]:
     """Compute the features of a corpus unless they are there; return the cache and whether anything was done.
 
-    An interrupted call resumes with the first unfinished shard. Workers are spawned: a script that calls this
-    with more than one needs the `if __name__ == "__main__":` guard.
+    An interrupted call resumes with the first unfinished shard. Workers import the calling script: one that calls
+    this with more than one needs the `if __name__ == "__main__":` guard.
     """
     fingerprint, recorded = _state_of(data)
     folder = cache_folder(data, front_end, fingerprint)
@@ -154,8 +155,7 @@ def _computed(shards: Sequence[Shard], workers: int, folder: Path) -> Iterator[i
                 compute_shard(shard)
                 yield len(shard.clips)
             return
-        spawn = multiprocessing.get_context("spawn")  # a forked torch can hang
-        pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=spawn, initializer=start_worker)
+        pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=_processes(), initializer=start_worker)
         try:
             waiting, running = iter(shards), dict[Future[None], int]()
             while True:
@@ -176,6 +176,18 @@ def _computed(shards: Sequence[Shard], workers: int, folder: Path) -> Iterator[i
         ) from error
     except OSError as error:
         raise KwspotError(f"{folder}: {error.strerror}; run the command again: finished shards are kept") from error
+
+
+def _processes() -> BaseContext:
+    """Return how to start workers: forks of a process that has imported torch and done nothing, where there are any.
+
+    A torch that was used can hang when forked.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kwspot.features.log_mel"])
+    return context
 
 
 def _no_audio(corpus: Corpus, skipped: Sequence[tuple[str, str]]) -> IntegrityError:

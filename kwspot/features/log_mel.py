@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torchaudio.functional import melscale_fbanks
-from torchaudio.transforms import MelScale, Spectrogram
 
 from kwspot.audio.reading import Waveform
 from kwspot.errors import ConfigError
@@ -30,37 +28,25 @@ from kwspot.experiments.settings import FrontEnd
 class LogMel(nn.Module):
     """The front end as a module without parameters: (batch, n_samples) -> (batch, n_frames, n_mels)."""
 
+    hann: Tensor
+    bands: Tensor
+
     def __init__(self, front_end: FrontEnd) -> None:
         super().__init__()
         check_front_end(front_end)
-        self.log_offset = front_end.log_offset
-        # torch.stft puts a window shorter than n_fft into the middle of n_fft samples; zeros on both sides of
-        # the clip move it back, so that the first window begins with the first sample.
-        surplus = front_end.n_fft - front_end.win_length
-        self.padding = (surplus // 2, surplus - surplus // 2)
-        self.spectrogram = Spectrogram(
-            n_fft=front_end.n_fft,
-            win_length=front_end.win_length,
-            hop_length=front_end.hop_length,
-            window_fn=torch.hann_window,  # periodic
-            power=None,  # complex: torchaudio would take a root and square it again, twice the time of all else
-            center=False,
-        )
-        self.mel_scale = MelScale(
-            n_mels=front_end.n_mels,
-            sample_rate=front_end.sample_rate,
-            f_min=front_end.f_min,
-            f_max=front_end.f_max,
-            n_stft=front_end.n_fft // 2 + 1,
-            norm=None,
-            mel_scale="htk",
-        )
+        self.front_end = front_end
+        bands = mel_bands(front_end)
+        n_bins = int(bands.amax(dim=1).nonzero().max()) + 1  # those above f_max weigh nothing
+        self.register_buffer("hann", torch.hann_window(front_end.win_length), persistent=False)  # periodic
+        self.register_buffer("bands", bands[:n_bins], persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the frames; a waveform shorter than one window is an error, pad it first."""
-        spectrum = self.spectrogram(pad(waveform, self.padding))  # (batch, n_fft // 2 + 1, n_frames), complex
-        power = self.mel_scale(spectrum.real.square() + spectrum.imag.square())  # (batch, n_mels, n_frames)
-        return (power + self.log_offset).log().transpose(-1, -2)
+        windows = waveform.unfold(-1, self.front_end.win_length, self.front_end.hop_length)
+        spectrum = torch.fft.rfft(windows * self.hann, self.front_end.n_fft)[..., : len(self.bands)]
+        squares = torch.view_as_real(spectrum).square()  # a pass over memory less than squares of real and imag
+        power = squares[..., 0] + squares[..., 1]  # (batch, n_frames, n_bins)
+        return (power @ self.bands + self.front_end.log_offset).log()
 
 
 def mel_bands(front_end: FrontEnd) -> Tensor:
@@ -95,11 +81,11 @@ def log_mel_frames(waveforms: Sequence[Waveform], front_end: FrontEnd) -> NDArra
     Beyond the frames of a clip stands the value of silence. The zeros that make the clips equally long change
     no frame before, because every window lies wholly inside its clip.
     """
-    batch = torch.zeros(len(waveforms), front_end.clip_length)
+    batch = np.zeros((len(waveforms), front_end.clip_length), np.float32)
     for row, waveform in zip(batch, waveforms, strict=True):
-        row[: len(waveform)] = torch.from_numpy(waveform)
+        row[: len(waveform)] = waveform
     with torch.no_grad():
-        frames: NDArray[np.float32] = _log_mel(front_end)(batch).numpy()
+        frames: NDArray[np.float32] = _log_mel(front_end)(torch.from_numpy(batch)).numpy()
     for clip_frames, waveform in zip(frames, waveforms, strict=True):
         clip_frames[front_end.n_frames(len(waveform)) :] = math.log(front_end.log_offset)
     return frames

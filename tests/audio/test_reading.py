@@ -1,14 +1,19 @@
 """What files become waveforms, what is done to them, and what is refused with which reason."""
 
+from io import BytesIO
 import os
 from pathlib import Path
 import struct
 import subprocess
 import sys
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
+import soundfile
 
+from kwspot.audio import reading
 from kwspot.audio.reading import AudioError, duration_s, fit_length, loudest, read_clip, read_waveform, resample
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.settings import FrontEnd
@@ -42,6 +47,39 @@ def test_every_format_gives_the_same_waveform(tmp_path, name, kind, error):
     assert decoded.waveform.shape == HUM.shape
     assert np.abs(decoded.waveform - HUM)[800:-800].max() <= error
     assert (decoded.sample_rate, decoded.conversions) == (RATE, ())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    damage=st.dictionaries(st.integers(0, 60), st.integers(0, 255), max_size=2),
+    cut=st.integers(40, 2_044),
+    longest_s=st.sampled_from([None, 0.05]),
+    start_s=st.sampled_from([None, 0.02]),
+    kind=st.sampled_from(["WAV", "WAVEX"]),
+)
+def test_plain_files_are_read_as_libsndfile_reads_them(tmp_path_factory, damage, cut, longest_s, start_s, kind):
+    """Also damaged ones: what libsndfile refuses is read or refused, and what it reads is read alike."""
+    content = BytesIO()
+    soundfile.write(content, HUM[:1000], RATE, "PCM_16", format=kind)
+    path = tmp_path_factory.mktemp("plain") / "a.wav"
+    damaged = bytearray(content.getvalue())
+    for position, value in damage.items():
+        damaged[position] = value
+    path.write_bytes(damaged[:cut])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "_plain_wav", lambda *_: None)
+        try:
+            expected = read_waveform(path, longest_s, start_s)
+        except AudioError:
+            expected = None
+    try:
+        found = read_waveform(path, longest_s, start_s)
+    except AudioError:
+        assert expected is None
+        return
+    if expected is not None:
+        assert (found.sample_rate, found.conversions) == (expected.sample_rate, expected.conversions)
+        np.testing.assert_array_equal(found.waveform, expected.waveform)
 
 
 @pytest.mark.parametrize("n_channels", [2, 6])
