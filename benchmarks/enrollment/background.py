@@ -1,6 +1,6 @@
 """What the bundled encoder makes of recordings that nobody enrolled -> kwspot/inference/bundled/encoder_background.npz.
 
-    python benchmarks/enrollment/background.py --words CORPUS --spoken CORPUS --speech FOLDER --noise FOLDER
+    python -m benchmarks.enrollment.background --words CORPUS --spoken CORPUS --speech FOLDER --noise FOLDER
         [--without yes no …] [--encoder FILE]
 
 A CORPUS has the official layout (several: as many words of each); its test split, and the words of --without, are not

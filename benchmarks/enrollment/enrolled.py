@@ -1,6 +1,6 @@
 """Own words as `kwspot enroll` makes them: how often is a word right, detected, and another taken for it?
 
-    python benchmarks/enrollment/enrolled.py DATA [--text ENGINE[,ENGINE...]]... [--no-clips]
+    python -m benchmarks.enrollment.enrolled DATA [--text ENGINE[,ENGINE...]]... [--no-clips]
         [--voices N] [--spoken FOLDER] [--draws N] [--split validation] [--out PAGE]
 
 Clips are drawn as in own_words.py, from the same words and speakers. Ten words enrolled: right is a clip whose word is
@@ -22,8 +22,8 @@ import tempfile
 
 import numpy as np
 from numpy.typing import NDArray
-from own_words import ROWS, SAMPLE_RATE, Sounds, draw, percent, read_clips
 
+from benchmarks.enrollment.own_words import ROWS, SAMPLE_RATE, Sounds, draw, percent, read_clips
 from kwspot.audio.reading import AudioError
 from kwspot.corpus.layout import TEST
 from kwspot.enrollment.clips import Take, takes_of
@@ -37,7 +37,7 @@ from kwspot.tasks import KEYWORDS_10, SILENCE, UNKNOWN
 N_DRAWS = 3
 PAGE = """# Own words through `kwspot enroll`
 
-Written by `python benchmarks/enrollment/enrolled.py`; its first lines say what is measured. {n:,} {split} clips of
+Written by `python -m benchmarks.enrollment.enrolled`; its first lines say what is measured. {n:,} {split} clips of
 {n_speakers} speakers, encoder `{encoder}`. Means of {n_draws} draws ± their standard deviation, in per cent.
 
 | speakers × clips | ten words: right | detected | expected right | five words: detected | others taken |

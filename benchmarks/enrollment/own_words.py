@@ -1,6 +1,6 @@
 """Own words from few clips: how good are embeddings on words and speakers that they never met?
 
-    python benchmarks/enrollment/own_words.py DATA [--encoder FILE] [--run RUN] [--google WHEEL] [--dtw]
+    python -m benchmarks.enrollment.own_words DATA [--encoder FILE] [--run RUN] [--google WHEEL] [--dtw]
 
 DATA is Speech Commands in the official layout. Of its ten keywords, which no encoder here was trained on, clips of some
 test speakers enroll the words; the clips of all other test speakers are tested. A row is one way to draw the clips:
@@ -40,7 +40,7 @@ LOGIT_SCALE = 20.0
 
 PAGE = """# Own words from few clips
 
-Written by `python benchmarks/enrollment/own_words.py`; its first lines say how clips are drawn and measured. The ten
+Written by `python -m benchmarks.enrollment.own_words`; its first lines say how clips are drawn and measured. The ten
 keywords of Speech Commands, which our encoder was not trained on: {n_test:,} test clips of {n_speakers} speakers. Means
 of {n_draws} draws ± their standard deviation, in per cent; DTW {n_dtw} draws.
 

@@ -1,11 +1,11 @@
 """What long sound costs: speed on one core, peak memory, and whether an hour is its overlapping minutes.
 
-    python benchmarks/inference/spot.py [--minutes 10 60] [--stream model.stream.onnx] [--step-ms 40]
+    python -m benchmarks.inference.spot [--minutes 10 60] [--step-ms 40]
 
 A recording of words by a synthesiser (`pip install 'kwspot[synth]'`) with pauses, as FLAC at 48 kHz in stereo, goes
-through a process of its own, on one thread. Speed is seconds of sound per second of the process's CPU time, so that
-others at work on the machine hardly matter; importing and opening the model is not counted. Memory is the peak of the
-process; read the ratio of long to short.
+through a process of its own, on one thread, window by window and as a stream. Speed is seconds of sound per second of
+the process's CPU time, so that others at work on the machine hardly matter; importing and opening the model is not
+counted. Memory is the peak of the process; read the ratio of long to short.
 """
 
 import argparse
@@ -13,20 +13,29 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
 import soundfile
 
+from benchmarks.beside import machine, scratch, table, write_page
 from kwspot.audio.reading import resample
+from kwspot.inference.model_zoo import DEFAULT_LONG, FOLDER, STREAM_SUFFIX
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed
 
 RATE = 48_000  # Hz, of the file
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "seven")
 PAUSE_S = (0.6, 6.0)
 OVERLAP_S = 10.0
+STREAM = str(FOLDER / f"{DEFAULT_LONG}{STREAM_SUFFIX}")
 CHILD = "--child"
+PAGE = """# Spotting in long sound
+
+Written by `{program}`; its first lines say what is measured. `{model}` on
+{machine}.
+
+{table}
+"""
 
 
 def write_recording(path: Path, seconds: float) -> None:
@@ -49,7 +58,6 @@ def child(path: Path, model: str | None, step_ms: float) -> None:
 
     from kwspot.audio.blocks import file_blocks
     from kwspot.inference.detector import DetectionSettings
-    from kwspot.inference.model_zoo import DEFAULT_LONG
     from kwspot.inference.pipeline import spot
     from kwspot.inference.spotter import Spotter
     from kwspot.inference.streaming import SlidingWindow, Stream, StreamingModel
@@ -69,7 +77,7 @@ def child(path: Path, model: str | None, step_ms: float) -> None:
 
 def measured(path: Path, model: str | None, step_ms: float) -> dict:
     """Run `child` in a process of its own."""
-    command = [sys.executable, __file__, CHILD, str(path), model or "", str(step_ms)]
+    command = [sys.executable, "-m", "benchmarks.inference.spot", CHILD, str(path), model or "", str(step_ms)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -88,38 +96,40 @@ def in_minutes(path: Path, model: str | None, step_ms: float, folder: Path) -> l
 
 
 def main() -> None:
-    """Print a line a length, for windows and for a stream."""
+    """Measure and write the page."""
     if sys.argv[1:2] == [CHILD]:
         child(Path(sys.argv[2]), sys.argv[3] or None, float(sys.argv[4]))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[10, 60])
-    parser.add_argument("--stream", help="a .stream.onnx, to measure too")
     parser.add_argument("--step-ms", type=float, default=40, help="of windows")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for model in [None, options.stream] if options.stream else [None]:
-            peaks = []
+    rows = []
+    with scratch() as folder:
+        for kind, model in (("windows", None), ("stream", STREAM)):
             for minutes in options.minutes:
-                path = folder / f"{minutes}.flac"
+                path = folder / f"{minutes:g}.flac"
                 if not path.exists():
                     write_recording(path, 60 * minutes)
-                took = measured(path, model, options.step_ms)
-                seconds = soundfile.info(path).duration
-                peaks.append(took["peak_kb"])
-                parts = in_minutes(path, model, options.step_ms, folder)
-                whole = [tuple(event) for event in took["events"]]
-                same = [a for a, _ in whole] == [a for a, _ in parts]
-                apart = max((abs(a - b) for (_, a), (_, b) in zip(whole, parts, strict=False)), default=0)
-                kind, speed = "stream" if model else "windows", seconds / took["cpu_s"]
-                print(
-                    f"{kind:8} {minutes:4g} min: {speed:.0f} x real time on one core, "
-                    f"peak {peaks[-1] / 1024:.0f} MB ({peaks[-1] / peaks[0]:.2f} of the first); "
-                    f"{len(whole)} events, {'the same' if same else f'but {len(parts)}'} by minutes, "
-                    f"at most {apart:.2f} s apart",
-                    flush=True,
-                )
+                rows.append([f"{kind}, {minutes:g} min", *figures(path, model, options.step_ms, folder)])
+                print(*rows[-1], flush=True)
+    heading = ["sound", "x real time on one core", "memory, MB", "detections", "of its minutes", "at most apart, s"]
+    write_page(
+        __file__, PAGE, model=DEFAULT_LONG, machine=machine("numpy", "soundfile", "onnxruntime"),
+        table=table(heading, rows),
+    )  # fmt: skip
+
+
+def figures(path: Path, model: str | None, step_ms: float, folder: Path) -> list[str]:
+    """Return what one recording took, its detections, and those of its minutes."""
+    took = measured(path, model, step_ms)
+    parts = in_minutes(path, model, step_ms, folder)
+    whole = [tuple(event) for event in took["events"]]
+    same = [word for word, _ in whole] == [word for word, _ in parts]
+    apart = max((abs(a - b) for (_, a), (_, b) in zip(whole, parts, strict=False)), default=0)
+    speed = soundfile.info(path).duration / took["cpu_s"]
+    found = "the same" if same else f"{len(parts)}"
+    return [f"{speed:.0f}", f"{took['peak_kb'] / 1024:.0f}", str(len(whole)), found, f"{apart:.2f}"]
 
 
 if __name__ == "__main__":
