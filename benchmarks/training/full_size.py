@@ -1,6 +1,6 @@
 """What training on the whole of Speech Commands takes, from some steps of it: hours and memory, in either precision.
 
-    python benchmarks/training/full_size.py [gru_full ...] [--clips 84843] [--steps 8] [--rounds 5] \
+    python -m benchmarks.training.full_size [gru_full ...] [--clips 84843] [--steps 8] [--rounds 5] \
       [--threads 1] [--device cpu]
 
 Random frames, the real batches, augmentation, model and optimiser. float32 and mixed precision take turns, round by
