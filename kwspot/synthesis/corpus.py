@@ -16,7 +16,6 @@ from hashlib import sha256
 from itertools import count
 import os
 from pathlib import Path
-import threading
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,9 @@ from kwspot.signal import channel
 from kwspot.signal.channel import CLIP_LENGTH, SAMPLE_RATE
 from kwspot.signal.level import quantized
 from kwspot.signal.noise import babble, clicks, coloured_noise
-from kwspot.synthesis.engines import ENGINES, Engine, Utterance, installed, make_ready
+from kwspot.synthesis.engines import ENGINES, Utterance, installed, make_ready
 from kwspot.synthesis.negatives import Negative
+from kwspot.synthesis.running import Engines, Speak
 from kwspot.tasks import SILENCE, UNKNOWN, WORDS_35
 
 NOISE_S = 60  # a noise file
@@ -95,19 +95,19 @@ class Line:
     file: str
 
 
-def say(speaker: Speaker, word: str, engine: Engine, seed: int, clip_length: int = CLIP_LENGTH) -> np.ndarray:
-    """Let a speaker say a word into a microphone: a clip (clip_length,) int16."""
-    waveform, sample_rate, vtlp, rng = _uttered(speaker, word, engine, seed)
+def say(speaker: Speaker, word: str, speak: Speak, seed: int, clip_length: int = CLIP_LENGTH) -> np.ndarray:
+    """Let a speaker say a word, with its engine's `speak`, into a microphone: a clip (clip_length,) int16."""
+    waveform, sample_rate, vtlp, rng = _uttered(speaker, word, speak, seed)
     return channel.record(waveform, sample_rate, vtlp, rng, clip_length)
 
 
 def _uttered(
-    speaker: Speaker, word: str, engine: Engine, seed: int
+    speaker: Speaker, word: str, speak: Speak, seed: int
 ) -> tuple[np.ndarray, int, float, np.random.Generator]:
     """Return what an engine says, its sample rate, the speaker's vocal tract now, and the stream for what follows."""
     rng = rng_for(seed, "clip", speaker.name, word)
     vtlp = speaker.vtlp * rng.lognormal(0, 0.015)
-    waveform, sample_rate = engine.speak(
+    waveform, sample_rate = speak(
         Utterance(
             word,
             speaker.accent,
@@ -128,23 +128,23 @@ def clip_length_for(
     phrases: Sequence[str],
     speakers: Sequence[Speaker],
     seed: int,
+    running: Engines,
     report: Callable[..., None] = lambda done, total, message="": None,
 ) -> int:
     """Return how many samples a clip needs for phrases: the slowest voices say them, and steps are rounded up.
 
-    A second at least; ConfigError if a phrase takes longer than 5 s.
+    What they say is kept for `speak_lines`. A second at least; ConfigError if a phrase takes longer than 5 s.
     """
     longest_s = 0.0
-    with _Engines() as running:
-        for engine in dict.fromkeys(speaker.engine for speaker in speakers):
-            those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.tempo)
-            for phrase in phrases:
-                report(0, None, f"how long '{phrase}' takes ({engine})")
-                for speaker in those[:N_SLOWEST]:
-                    waveform, sample_rate, vtlp, _ = _uttered(speaker, phrase, running[engine], seed)
-                    longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / vtlp)
-                if longest_s > LONGEST_S:
-                    raise ConfigError(f"'{phrase}' takes {longest_s:.1f} s; a keyword is {LONGEST_S:g} s long at most")
+    for engine in dict.fromkeys(speaker.engine for speaker in speakers):
+        those = sorted((s for s in speakers if s.engine == engine), key=lambda speaker: speaker.tempo)
+        for phrase in phrases:
+            report(0, None, f"how long '{phrase}' takes ({engine})")
+            for speaker in those[:N_SLOWEST]:
+                waveform, sample_rate, vtlp, _ = _uttered(speaker, phrase, running.keeping(engine), seed)
+                longest_s = max(longest_s, len(channel.trim(waveform, sample_rate)) / sample_rate / vtlp)
+            if longest_s > LONGEST_S:
+                raise ConfigError(f"'{phrase}' takes {longest_s:.1f} s; a keyword is {LONGEST_S:g} s long at most")
     return max(CLIP_LENGTH, channel.STEP * int(np.ceil(longest_s * SAMPLE_RATE / channel.STEP)))
 
 
@@ -181,19 +181,19 @@ def synthesize_corpus(
         plan["negatives"] = digest_of([negative.text for negative in negatives])
         lines += _shared_out(speakers, [negative.text for negative in negatives], rng_for(seed, "negatives"))
 
-    with claimed(dest, CORPUS):
+    with claimed(dest, CORPUS), Engines() as running:
         marker = read_marker(dest)
         if marker and all(marker.get(key) == value for key, value in plan.items()) and check(dest).complete:
             return marker
         if negatives is not None:
             if marker is not None:
                 _require_same_plan(dest, marker, plan)
-            plan["clip_ms"] = 1000 * clip_length_for(words, speakers, seed, report) // SAMPLE_RATE
+            plan["clip_ms"] = 1000 * clip_length_for(words, speakers, seed, running, report) // SAMPLE_RATE
             write_text(dest / STATE / SAID, _what_is_said(lines, negatives))
 
         def fill(folder: Path) -> None:
             clip_length = SAMPLE_RATE * plan.get("clip_ms", 1000) // 1000
-            speak_lines(folder, lines, seed, clip_length, min(workers, os.cpu_count() or 1), report)
+            speak_lines(folder, lines, seed, clip_length, running, min(workers, os.cpu_count() or 1), report)
             split_of = {speaker.name: which_split(speaker.name) for speaker in speakers}
             for file, split in LISTS.items():
                 listed = sorted(line.file for line in lines if split_of[line.speaker.name] == split)
@@ -270,11 +270,11 @@ def speak_lines(
     lines: Sequence[Line],
     seed: int,
     clip_length: int,
+    running: Engines,
     workers: int,
     report: Callable[..., None],
 ) -> None:
     """Write every clip: the engines work in processes of their own, one each for every thread here."""
-    running = _Engines()
     # A text at a time: hibari then runs its network once for many speakers.
     tasks: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
@@ -283,14 +283,14 @@ def speak_lines(
 
     def speak(engine: str, text: str, said: Sequence[Line]) -> tuple[int, str]:
         for line in said:
-            clip = say(line.speaker, text, running[engine], seed, clip_length)
+            clip = say(line.speaker, text, running.speaking(engine), seed, clip_length)
             soundfile.write(folder / line.file, clip, SAMPLE_RATE, "PCM_16")
         return len(said), f"{engine} {text}"
 
     for name in dict.fromkeys(line.file.split("/")[0] for line in lines):
         (folder / name).mkdir()
     done, total = 0, len(lines)
-    with running, ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
             report(0, total, "")
             for future in as_completed([pool.submit(speak, *piece) for piece in pieces]):
@@ -299,28 +299,6 @@ def speak_lines(
                 report(done, total, message)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-class _Engines:
-    """Engines by name, started when first asked for, one for each thread; a context manager that ends them."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-        self._all: list[Engine] = []
-
-    def __getitem__(self, name: str) -> Engine:
-        mine: dict[str, Engine] = self._local.__dict__
-        if name not in mine:
-            mine[name] = Engine(name)
-            self._all.append(mine[name])
-        return mine[name]
-
-    def __enter__(self) -> "_Engines":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for engine in self._all:
-            engine.close()
 
 
 def _write_noises(folder: Path, spoken: Sequence[str], rng: np.random.Generator) -> None:

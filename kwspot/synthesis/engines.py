@@ -86,7 +86,7 @@ ENGINES = {
         (0.55, 1.1),
     ),
     "kokoro": EngineInfo(
-        (*kokoro.PARTS, "hibari-tts"), "kokoro", kokoro.ACCENTS, (0.85, 1.12), (0.7, 1.4), (0.75, 1.4)
+        (*kokoro.PARTS, "hibari-tts"), "kokoro", kokoro.ACCENTS, (0.85, 1.15), (0.65, 1.45), (0.7, 1.3)
     ),
 }
 

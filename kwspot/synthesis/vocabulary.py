@@ -21,6 +21,7 @@ from kwspot.seeding import rng_for
 from kwspot.signal.channel import CLIP_LENGTH
 from kwspot.synthesis.corpus import Line, Speaker, cast, chosen_engines, speak_lines
 from kwspot.synthesis.negatives import Lexicon, read_lexicon
+from kwspot.synthesis.running import Engines
 from kwspot.tasks import SILENCE, UNKNOWN
 
 PHRASE_SHARE = 0.15  # of the vocabulary: two words in one clip
@@ -91,7 +92,8 @@ def speak_vocabulary(
         lines = [line for engine in versions for line in _shared_out(words, cast(engine, N_VOICES, seed), n_each, seed)]
 
         def fill(folder: Path) -> None:
-            speak_lines(folder, lines, seed, CLIP_LENGTH, min(workers, os.cpu_count() or 1), report)
+            with Engines() as running:
+                speak_lines(folder, lines, seed, CLIP_LENGTH, running, min(workers, os.cpu_count() or 1), report)
             for file, split in LISTS.items():
                 listed = sorted(line.file for line in lines if which_split(line.speaker.name) == split)
                 (folder / file).write_text("\n".join(listed), encoding="utf-8")

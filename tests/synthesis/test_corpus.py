@@ -13,6 +13,7 @@ from kwspot.synthesis import corpus
 from kwspot.synthesis.corpus import cast, synthesize_corpus
 from kwspot.synthesis.engines import ENGINES, installed
 from kwspot.synthesis.negatives import Negative
+from kwspot.synthesis.running import Engines
 from kwspot.tasks import WORDS_35
 from tests.voices import EACH_ENGINE
 
@@ -203,9 +204,10 @@ def test_clips_are_as_long_as_the_longest_phrase_needs(phrases):
     lengths = {soundfile.info(path).frames for path in phrases.glob("[!_.]*/*.wav")}
     assert lengths == {16 * clip_ms}
     speakers = cast("pico", 3, seed=1)
-    assert corpus.clip_length_for(["go"], speakers, seed=1) == 16_000
-    with pytest.raises(ConfigError, match="a keyword is 5 s long at most"):
-        corpus.clip_length_for(["one two three four five six seven " * 3], speakers, seed=1)
+    with Engines() as running:
+        assert corpus.clip_length_for(["go"], speakers, 1, running) == 16_000
+    with Engines() as running, pytest.raises(ConfigError, match="a keyword is 5 s long at most"):
+        corpus.clip_length_for(["one two three four five six seven " * 3], speakers, 1, running)
 
 
 def test_the_same_words_again_do_nothing_others_are_refused_and_clips_can_be_added(phrases, tmp_path):
