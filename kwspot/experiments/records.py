@@ -3,6 +3,7 @@
 More keys are allowed, so that records of later versions can be read; none is converted.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -236,10 +237,13 @@ def problems_with(shape: type[Shape], value: Any) -> list[str]:
     try:
         shape.model_validate(value)
     except ValidationError as error:
-        return [
-            escaped(".".join(map(str, problem["loc"]))) + f": {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        return [": ".join(filter(None, (escaped(".".join(map(str, one["loc"]))), _said(one)))) for one in found]
     except UnicodeEncodeError:
         return ["holds half a character"]
     return []
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """Say a problem that pydantic found, without the name of a class."""
+    return "not an object" if problem["type"] == "model_type" else str(problem["msg"]).removeprefix("Value error, ")

@@ -68,6 +68,13 @@ def test_a_broken_record_does_not_hide_the_others(tmp_path, content):
     commands_are_clean(tmp_path)
 
 
+def test_what_is_wrong_is_said_in_the_words_of_the_file(tmp_path):
+    run = make_run(tmp_path, "lstm", 1)
+    (run.path / "run.json").write_text("[]")
+    with pytest.raises(IntegrityError, match=r"not as kwspot writes it \(not an object\)"):
+        read_run(run.path)
+
+
 def test_the_confusion_of_an_evaluation_is_square(tmp_path):
     run = make_run(tmp_path, "lstm", 1)
     evaluation = json.loads((run.path / "eval-test.json").read_text())
