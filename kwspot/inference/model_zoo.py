@@ -12,6 +12,7 @@ from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import MODEL, best_run, list_runs
 
 FOLDER = Path(__file__).parent / "bundled"
+LONGEST_NAME = 200  # bytes, of the 255 that a file system allows: there are endings to add
 DEFAULT = "keywords10"  # for clips
 DEFAULT_LONG = "keywords10_long"  # for long sound
 SUFFIX, STREAM_SUFFIX = ".onnx", ".stream.onnx"
@@ -49,6 +50,8 @@ def enrolled_path(runs_dir: Path, name: str) -> Path:
     """Return where a model of this name is enrolled; ConfigError if the name is a bundled one, or names no file."""
     if not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|') or name.endswith(SUFFIX):
         raise ConfigError(f"'{name}': no name for a model; letters, digits, '-' and '_' make one, '{SUFFIX}' is added")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(f"'{name[:20]}…': too long a name for a model; {LONGEST_NAME} letters at most")
     if name.casefold() in {ENCODER.stem, *(model.name for model in bundled_models())}:
         raise ConfigError(f"'{name}': a model that comes with kwspot; give another name")
     return runs_dir / ENROLLED / f"{name}{SUFFIX}"

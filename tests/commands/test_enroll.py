@@ -128,6 +128,7 @@ CLIPS = ["house", "--clips", "clips"]
         (nothing, ["encoder", "--clips", "clips"], 2, "'encoder': a model that comes with kwspot"),
         (nothing, ["a/b", "--clips", "clips"], 2, "'a/b': no name for a model"),
         (nothing, ["x.onnx", "--clips", "clips"], 2, "'x.onnx': no name for a model"),
+        (nothing, ["x" * 201, "--clips", "clips"], 2, "too long a name for a model; 200 letters at most"),
         (nothing, [*CLIPS, "--add"], 3, "runs/enrolled/house.onnx: no such model to add to"),
         (nothing, [*CLIPS, "--add", "--again"], 2, "give one of them"),
         (nothing, ["house", "--text", "مرحبا"], 2, "the voices read English, not Arabic letters"),
