@@ -31,11 +31,16 @@ SAMPLED_S = 0.25  # between two looks at the memory of processes
 
 @dataclass(frozen=True)
 class Took:
-    """What work took: CPU seconds and wall-clock seconds; of processes also the peak of their memory in MB."""
+    """What work took: CPU seconds and wall-clock seconds; of processes also the peak of their memory in MB.
+
+    `own_mb` is without the files that are mapped into memory, libraries and frames alike: those the system takes back
+    when it needs the space.
+    """
 
     cpu_s: float
     wall_s: float
     peak_mb: float = 0.0
+    own_mb: float = 0.0
 
 
 Times = Mapping[str, Sequence[Took]]
@@ -59,8 +64,8 @@ def process(*arguments: str) -> Took:
     child = subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    peaks = [0.0]
-    watch = Thread(target=lambda: peaks.extend(_memory_of(child.pid)), daemon=True)
+    seen = [(0.0, 0.0)]
+    watch = Thread(target=lambda: seen.extend(_memory_of(child.pid)), daemon=True)
     watch.start()
     error = child.stderr.read() if child.stderr else ""
     _, status, usage = os.wait4(child.pid, 0)
@@ -70,7 +75,8 @@ def process(*arguments: str) -> Took:
     if child.returncode:
         raise RuntimeError(f"{arguments} ended with {child.returncode}: {error}")
     cpu_s = usage.ru_utime + usage.ru_stime + sum(_orphans())
-    return Took(cpu_s, wall, max(*peaks, usage.ru_maxrss / 1024))
+    peak_mb, own_mb = (max(each) for each in zip(*seen, strict=True))
+    return Took(cpu_s, wall, max(peak_mb, usage.ru_maxrss / 1024), own_mb)
 
 
 def _orphans() -> Iterator[float]:
@@ -81,10 +87,11 @@ def _orphans() -> Iterator[float]:
             yield usage.ru_utime + usage.ru_stime
 
 
-def _memory_of(pid: int) -> Iterator[float]:
-    """Yield the memory of a process and its descendants in MB, until it ends; nothing where there is no /proc."""
-    while (family := _family(pid)) and (memory := sum(map(_proportional_kb, family))):
-        yield memory / 1024
+def _memory_of(pid: int) -> Iterator[tuple[float, float]]:
+    """Yield the memory of a process and its descendants in MB, all and own, until it ends; none without /proc."""
+    while family := _family(pid):
+        rollups = [_rollup_kb(each) for each in family]
+        yield sum(r.get("Pss", 0) for r in rollups) / 1024, sum(r.get("Pss_Anon", 0) for r in rollups) / 1024
         time.sleep(SAMPLED_S)
 
 
@@ -96,12 +103,12 @@ def _family(pid: int) -> list[int]:
     return [pid, *(p for child in children for p in _family(int(child)))]
 
 
-def _proportional_kb(pid: int) -> int:
+def _rollup_kb(pid: int) -> dict[str, int]:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        return {}
+    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
 
 
 def in_turns(rounds: int, sides: Mapping[str, Callable[[], Took]], warm: bool = True) -> dict[str, list[Took]]:
