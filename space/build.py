@@ -14,7 +14,7 @@ from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Spotter
 
 HERE = Path(__file__).parent
-SHARED = ("scope.js", "microphone.js", "theme.css")  # with `kwspot ui`
+SHARED = ("scope.js", "mel.js", "microphone.js", "theme.css")  # with `kwspot ui`
 RUNTIME = {"ort.js": "dist/ort.wasm.bundle.min.mjs", "ort.wasm": "dist/ort-wasm-simd-threaded.wasm"}
 KEYS = ("labels", "sample_rate", "clip_length", "n_parameters")
 

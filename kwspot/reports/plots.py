@@ -90,6 +90,7 @@ def plot_overlay(rows: Sequence[Row], curve: str, path: Path) -> None:
                 _draw_row(axes, row, curve, several, {"color": COLOURS[i % len(COLOURS)]})
             title = "experiment (seeds)" if several else "experiment"
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, alignment="left")
+        for axes in panels:  # when all are drawn: limits hold for every panel
             _axes_of(axes, curve)
             axes.label_outer()
         seeds_told = "mean of the seeds, band from lowest to highest" if several else "one seed each"

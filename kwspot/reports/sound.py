@@ -82,6 +82,7 @@ def _draw_waveform(axes: "Axes", waveform: Waveform, rate: int) -> None:
     n = max(1, len(waveform) // N_STRETCHES)
     stretches = waveform[: len(waveform) // n * n].reshape(-1, n)
     times = np.arange(len(stretches)) * n / rate
+    axes.set_axisbelow(True)
     axes.fill_between(times, stretches.min(1), stretches.max(1), color=COLOURS[0], linewidth=0.5)
     most = max(0.05, float(np.abs(waveform).max(initial=0.0)) * 1.1)
     axes.set(ylabel="waveform", ylim=(-most, most), xlim=(0, len(waveform) / rate))

@@ -84,19 +84,26 @@ class Answers:
         """Say what a threshold costs."""
         return {"text": expectation(self.spotter(name).metadata, threshold)}
 
-    def comparison(self) -> dict[str, Any]:
-        """Return the results table of the finished runs as texts, and their learning curves."""
+    def comparison(self, named: str = "") -> dict[str, Any]:
+        """Return the results table of the finished runs as texts, and their learning curves.
+
+        `named` holds parts of names, any of which a row's name has to have.
+        """
         try:
             finished, _ = choose_runs(self.runs_dir)
         except MissingError:
             return {"columns": [], "rows": [], "pictures": [], "notes": "None yet: 'kwspot train NAME' makes one."}
         rows = sort_rows(table_rows(finished), "val-acc")
+        if parts := named.casefold().split():
+            rows = [row for row in rows if any(part in row.label.casefold() for part in parts)]
+        columns = ["Model", *(column.title for column in COLUMNS)]
+        if not rows:
+            return {"columns": columns, "rows": [], "pictures": [], "notes": "No run has such a name."}
         cells = [[row.label, *shown(row)] for row in rows]
         pictures = [
             {"title": title, "source": drawn(lambda path, curve=curve: plot_overlay(rows, curve, path))}  # type: ignore[misc]
             for curve, title in CURVES.items()
         ]
-        columns = ["Model", *(column.title for column in COLUMNS)]
         return {"columns": columns, "rows": cells, "pictures": pictures, "notes": " ".join(notes(rows))}
 
     def take(self, content: bytes) -> dict[str, Any]:

@@ -67,9 +67,9 @@ class Api:
         query = request.query_params
         return await self.workers.run(self.answers.expected, query["model"], float(query["threshold"]))
 
-    async def compare(self, _: Request) -> dict[str, Any]:
-        """Compare the finished runs."""
-        return await self.workers.run(self.answers.comparison)
+    async def compare(self, request: Request) -> dict[str, Any]:
+        """Compare the finished runs: ?named=, parts of names."""
+        return await self.workers.run(self.answers.comparison, request.query_params.get("named", "")[:LONGEST_TITLE])
 
     async def predict(self, request: Request) -> dict[str, Any]:
         """Predict the sound in the body: ?model=&name=."""

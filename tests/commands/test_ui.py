@@ -151,6 +151,19 @@ def test_runs_are_compared_in_a_table_and_curves(page):
     assert page.locator("#table tbody td:first-child").all_inner_texts() == ["lstm", "rnn"]
 
 
+@BROWSER
+def test_only_runs_of_such_a_name_are_compared(page):
+    choose(page, "Compare")
+    page.get_by_alt_text("Learning curves: loss").wait_for()
+    for typed, shown in (("LST", ["lstm"]), ("rnn lstm", ["lstm", "rnn"]), ("nothing", []), ("", ["lstm", "rnn"])):
+        with page.expect_response("**/api/compare?**"):
+            page.get_by_label("Show").fill(typed)
+        names = page.locator("#table tbody td:first-child")
+        playwright.expect(names).to_have_text(shown)
+        playwright.expect(page.locator("#curves img")).to_have_count(2 if shown else 0)
+        assert ("No run has such a name." in page.locator("#notes").inner_text()) == (not shown)
+
+
 LOOKS = [
     {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
     for scheme in ("light", "dark")

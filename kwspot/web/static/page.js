@@ -167,8 +167,18 @@ find("play-asked").onclick = () => {
 
 // Compare
 
+const PAUSE_MS = 300; // of typing, before it is answered
+let typed = null;
+
+find("named").oninput = () => {
+  clearTimeout(typed);
+  typed = setTimeout(() => shownErrors(compare), PAUSE_MS);
+};
+
 async function compare() {
-  const {columns, rows, notes, pictures} = await ask("compare");
+  const named = find("named").value;
+  const {columns, rows, notes, pictures} = await ask("compare", undefined, {named});
+  if (named !== find("named").value) return; // more was typed meanwhile
   const head = document.createElement("tr");
   head.append(...columns.map((text) => {
     const cell = document.createElement("th");

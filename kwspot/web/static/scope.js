@@ -1,9 +1,11 @@
-// What both pages show of live sound: a waveform and posteriors that scroll, and a list of the words spotted.
+// What both pages show of live sound: waveform, log-mel frames and posteriors that scroll, and a list of the words spotted.
 //
 // The sound of the last KEPT_S seconds stays in this tab, so that each word can be played again.
+import {LogMel} from "./mel.js";
 
 const SHOWN_S = 10, KEPT_S = 60; // of the picture; of sound to play again
 const BAR_S = 0.02; // of sound in a bar of the waveform
+const COLUMNS = Math.ceil((SHOWN_S + 2) / LogMel.HOP_S); // of log-mel that are kept
 const MOST_WORDS = 200; // in the list
 const LEAST_PLAYED_S = 1; // around a word
 
@@ -44,10 +46,12 @@ export class Scope {
     this.rows = []; // of posteriors, a number a word
     this.nRows = 0;
     this.bars = []; // highest sample of each BAR_S
-    this.nBars = 0;
+    this.nFrames = 0; // of log-mel so far
     this.sound = []; // {samples, at_s} of the last KEPT_S
     this.seconds = 0;
     this.rate = 16000;
+    // The log-mel frames as a picture that is written round and round, a column each.
+    this.frames = Object.assign(document.createElement("canvas"), {width: COLUMNS, height: LogMel.N_MELS});
     this.events = [];
     this.pending = null;
     this.threshold = 1;
@@ -71,9 +75,31 @@ export class Scope {
       for (let j = i; j < Math.min(i + perBar, samples.length); j++) peak = Math.max(peak, Math.abs(samples[j]));
       this.bars.push({at_s: this.seconds + i / rate, peak: peak / 32768});
     }
+    this.#addFrames(samples, rate);
     this.seconds += samples.length / rate;
     while (this.sound[0].at_s < this.seconds - KEPT_S) this.sound.shift();
     while (this.bars[0].at_s < this.seconds - SHOWN_S - 2) this.bars.shift();
+  }
+
+  #addFrames(samples, rate) {
+    if (this.mel?.rate !== rate) this.mel = new LogMel(rate);
+    const pen = this.frames.getContext("2d");
+    const [red, green, blue] = getComputedStyle(this.canvas).color.match(/\d+/g).map(Number);
+    for (const {bands} of this.mel.feed(samples)) {
+      const column = pen.createImageData(1, LogMel.N_MELS);
+      bands.forEach((loudness, band) => // the lowest band at the bottom
+        column.data.set([red, green, blue, 255 * loudness], 4 * (LogMel.N_MELS - 1 - band)));
+      pen.putImageData(column, this.nFrames++ % COLUMNS, 0);
+    }
+  }
+
+  #paintFrames(pen, x, top, height) {
+    const first = Math.max(0, this.nFrames - COLUMNS), width = x(LogMel.HOP_S) - x(0);
+    for (let from = first; from < this.nFrames;) { // two pieces, where the picture begins anew
+      const n = Math.min(this.nFrames - from, COLUMNS - from % COLUMNS);
+      pen.drawImage(this.frames, from % COLUMNS, 0, n, LogMel.N_MELS, x(from * LogMel.HOP_S), top, n * width, height);
+      from += n;
+    }
   }
 
   /** Take rows of posteriors, finished events, and the event that is not over (or null). */
@@ -147,8 +173,8 @@ export class Scope {
   }
 
   #paint(pen, width, height, ink) {
-    const end_s = Math.max(SHOWN_S, this.now()), left = 30, middle = Math.round(height * 0.42);
-    const top = middle + 8, bottom = height - 20;
+    const end_s = Math.max(SHOWN_S, this.now()), left = 30, bottom = height - 20;
+    const middle = Math.round(height * 0.25), below = Math.round(height * 0.5), top = below + 12;
     const x = (at_s) => left + (at_s - end_s + SHOWN_S) / SHOWN_S * (width - left);
     const y = (posterior) => bottom - posterior * (bottom - top);
     const line = (x1, y1, x2, y2) => { pen.beginPath(); pen.moveTo(x1, y1); pen.lineTo(x2, y2); pen.stroke(); };
@@ -177,6 +203,7 @@ export class Scope {
       pen.font = "600 15px system-ui, sans-serif";
       pen.fillText(event.word, Math.min(x(event.start_s), width - 48), 15);
     }
+    this.#paintFrames(pen, x, middle + 4, below - middle - 4);
     const centre = (20 + middle) / 2, barWidth = Math.max(1, BAR_S / SHOWN_S * (width - left) - 1);
     pen.fillStyle = ink;
     for (const {at_s, peak} of this.bars) { // loudness in dB, so that quiet speech is seen
