@@ -18,7 +18,7 @@ from kwspot.tasks import WORDS_35
 from tests.voices import EACH_ENGINE
 
 WORDS = ("yes", "no", "sheila")
-EACH_ENGINE = pytest.mark.parametrize("engine", EACH_ENGINE)
+each_engine = pytest.mark.parametrize("engine", EACH_ENGINE)
 needs_pico = pytest.mark.skipif("pico" not in installed(), reason="not installed")
 
 
@@ -100,7 +100,7 @@ def test_marker_says_who_spoke_and_the_folder_is_whole(spoken):
 
 
 @pytest.mark.slow
-@EACH_ENGINE
+@each_engine
 def test_the_same_seed_speaks_the_same_bytes(engine, tmp_path):
     for workers in (1, 2):
         folder = tmp_path / str(workers)
@@ -229,7 +229,7 @@ def test_the_same_words_again_do_nothing_others_are_refused_and_clips_can_be_add
             synthesize_corpus(tmp_path / "other", **how | {"words": (word,)})
 
 
-@EACH_ENGINE
+@each_engine
 @pytest.mark.parametrize(("n_voices", "held_out"), [(1, 0), (3, 1), (10, 2), (14, 2), (40, 4), (85, 8)])
 def test_a_tenth_of_the_voices_is_held_out_for_each_split(engine, n_voices, held_out):
     speakers = cast(engine, n_voices, seed=3)

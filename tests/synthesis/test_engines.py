@@ -12,7 +12,7 @@ from tests.voices import EACH_ENGINE
 
 pytestmark = pytest.mark.slow
 
-EACH_ENGINE = pytest.mark.parametrize("name", EACH_ENGINE)
+each_engine = pytest.mark.parametrize("name", EACH_ENGINE)
 
 
 def heard_s(waveform, sample_rate):
@@ -33,7 +33,7 @@ def f0_hz(waveform, sample_rate):
     return sample_rate / lags[correlation[lags].argmax()]
 
 
-@EACH_ENGINE
+@each_engine
 def test_speaks_every_word(name):
     accent = ENGINES[name].accents[0]
     with Engine(name) as engine:
@@ -43,7 +43,7 @@ def test_speaks_every_word(name):
             assert 0.02 < np.abs(waveform).max() <= 1, word
 
 
-@EACH_ENGINE
+@each_engine
 def test_accents_differ(name):
     accents = list(dict.fromkeys(ENGINES[name].accents))
     accents = accents[:60] if name != "kokoro" else accents[::20]  # it takes as long as the word
@@ -52,7 +52,7 @@ def test_accents_differ(name):
     assert len(set(spoken)) == len(accents)
 
 
-@EACH_ENGINE
+@each_engine
 def test_says_the_same_again_in_any_order_and_process(name):
     accent = ENGINES[name].accents[0]
     asked = [Utterance(word, accent, pitch=pitch) for word in ("yes", "up") for pitch in (0.8, 1.2)]
@@ -64,7 +64,7 @@ def test_says_the_same_again_in_any_order_and_process(name):
     assert once[:2] == once[4:]
 
 
-@EACH_ENGINE
+@each_engine
 def test_pitch_and_pace_are_ratios(name):
     def say(**how):
         return engine.speak(Utterance("learn", ENGINES[name].accents[0], **how))
@@ -74,14 +74,14 @@ def test_pitch_and_pace_are_ratios(name):
         assert heard_s(*say(tempo=0.7)) / heard_s(*say(tempo=1.1)) == pytest.approx(1.1 / 0.7, rel=0.35)
 
 
-@EACH_ENGINE
+@each_engine
 def test_speaks_a_word_it_was_not_made_for(name):
     with Engine(name) as engine:
         waveform, sample_rate = engine.speak(Utterance("computer", ENGINES[name].accents[-1]))
     assert heard_s(waveform, sample_rate) > 0.3
 
 
-@EACH_ENGINE
+@each_engine
 def test_a_process_that_dies_is_named_with_its_last_words(name):
     with Engine(name) as engine, pytest.raises(KwspotError, match=rf"'{name}' stopped at 'yes': \w+"):
         engine.speak(Utterance("yes", accent="marsian", tempo="fast"))
