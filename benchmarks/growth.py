@@ -4,8 +4,7 @@
 
 `kwspot featurize`, an epoch of a small model (`kwspot train rnn`, one layer of 32 that steps over 8 frames), `kwspot
 eval` and `kwspot compare`, each a process (featurize three), on corpora of a second a clip: hard links to 500 files, so
-that they take no space. Speech Commands has 105,829 clips. The line
-through the two smaller corpora, which has a command's start-up in it, foretells the largest.
+that they take no space. Speech Commands has 105,829 clips.
 """
 
 import argparse
@@ -23,8 +22,7 @@ Written by `{program}`; its first lines say what is run. One run each on
 {table}
 
 CPU seconds, and memory of all processes of a command, in parentheses with the files mapped into it: libraries, and the
-frames of the corpus, which the system takes back when it needs the space. Linear is 1 in the last column: the seconds
-of the largest corpus beside those that the two smaller ones foretell. Goals: linear, and at most 1 GB.
+frames of the corpus, which the system takes back when it needs the space. Goals: no more than linear, and at most 1 GB.
 """
 
 
@@ -38,12 +36,6 @@ def commands(data: Path, runs: Path) -> dict[str, list[str]]:
         "eval": ["eval", "rnn", "--min-accuracy", "0", *where],
         "compare": ["compare", "--runs", str(runs)],
     }
-
-
-def beyond_linear(sizes: list[int], seconds: list[float]) -> float:
-    """Return the time of the largest corpus beside the line through the two before it."""
-    (n0, n1, n2), (t0, t1, t2) = sizes[-3:], seconds[-3:]
-    return t2 / (t1 + (t1 - t0) * (n2 - n1) / (n1 - n0))
 
 
 def main() -> None:
@@ -61,8 +53,9 @@ def main() -> None:
     rows = []
     for name, each in took.items():
         figures = [f"{one.cpu_s:.1f} s, {one.own_mb:.0f} MB ({one.peak_mb:.0f})" for one in each]
-        rows.append([f"`kwspot {name}`", *figures, f"{beyond_linear(options.clips, [one.cpu_s for one in each]):.2f}"])
-    heading = ["command", *(f"{n:,} clips" for n in options.clips), "beside linear"]
+        rows.append([f"`kwspot {name}`", *figures, f"{each[-1].cpu_s / each[-2].cpu_s:.1f}"])
+    few, many = options.clips[-2:]
+    heading = ["command", *(f"{n:,} clips" for n in options.clips), f"time for {many / few:.1f} times the clips"]
     write_page(__file__, PAGE, machine=machine("numpy", "torch"), table=table(heading, rows))
 
 
