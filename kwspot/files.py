@@ -56,13 +56,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file, released even by a killed process; KwspotError with `busy` if another process holds it."""
+def locked(path: Path, busy: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, released even by a killed process; KwspotError with `busy` if another holds it for so long."""
     from filelock import FileLock, Timeout  # 20 ms, which reading can do without
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=0):
+        with FileLock(path, timeout=wait_s):
             try:
                 yield
             finally:

@@ -225,6 +225,8 @@ def test_gate_of_eval(project):
     passed = run("eval", "lstm", "--json", "--min-accuracy", 0)
     assert passed.exit_code == 0
     assert json.loads(passed.stdout)["n"] == 18
+    head, row = csv.reader(run("eval", "lstm", "--csv").stdout.splitlines())
+    assert float(row[head.index("accuracy")]) == json.loads(passed.stdout)["accuracy"]
     failed = run("eval", "lstm", "--json", "--min-accuracy", 1)
     assert failed.exit_code == 1
     assert "accuracy below --min-accuracy 1.0: lstm-s1-" in failed.stderr

@@ -1,5 +1,6 @@
 """The doctor finds what is broken, names what fixes it, and survives all of it."""
 
+import csv
 import json
 from pathlib import Path
 import re
@@ -237,6 +238,9 @@ def test_the_command_prints_lines_or_json_and_fails_where_something_does(tmp_pat
     assert content["ok"] is False
     assert {"name": "torch", "state": "fail", "says": "broken " * 30, "repair": "fix it"} in content["findings"]
     assert "torch" in {finding["name"] for finding in content["findings"]}
+    rows = list(csv.reader(CliRunner().invoke(app, ["doctor", "--csv", *options]).stdout.splitlines()))
+    assert rows[0] == ["name", "state", "says", "repair"]
+    assert ["torch", "fail", "broken " * 30, "fix it"] in rows
 
 
 def test_what_is_examined_is_what_pip_installs():

@@ -1,6 +1,6 @@
 """Terminal output: data on stdout; messages, progress and errors on stderr, plain where it is no terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 import csv
 import io
@@ -67,6 +67,11 @@ def csv_line(values: Iterable[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a table as CSV, without the end of its last line."""
+    return "\n".join(map(csv_line, [head, *rows]))
 
 
 def show(table: "Table") -> None:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, RegistryPath, RunsDir
+from kwspot.commands.options import DATA, RUNS, AsCsv, DataDir, RegistryPath, RunsDir
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+    as_csv: AsCsv = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
     registry: RegistryPath = None,
@@ -27,11 +28,15 @@ def doctor(
 
       kwspot doctor --json | jq '.findings[] | select(.state != "ok")'
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
     from kwspot.doctor import FAIL, WARN, examine
 
     findings = examine(data, runs, registry)
     failed = sum(finding.state == FAIL for finding in findings)
-    if as_json:
+    if form == "csv":
+        rows = [[one.name, one.state, one.says, one.repair] for one in findings]
+        console.say(console.csv_text(["name", "state", "says", "repair"], rows))
+    elif form == "json":
         content = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
         console.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:

@@ -1,6 +1,6 @@
 """`kwspot eval`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 import json
@@ -11,10 +11,12 @@ import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunNames, RunsDir
-from kwspot.errors import KwspotError, MissingError
+from kwspot.errors import ConfigError, KwspotError, MissingError
 
 if TYPE_CHECKING:
     from kwspot.experiments.runs import Run
+
+CSV_HEAD = ("run", "split", "corpus", "n", "n_speakers", "accuracy", "accuracy_low", "accuracy_high", "loss")
 
 
 def eval_(
@@ -26,6 +28,7 @@ def eval_(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything measured, one JSON object per run.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Accuracy and loss, a line of CSV per run.")] = False,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a run is below this fraction.")
     ] = None,
@@ -96,6 +99,9 @@ def eval_(
 
       kwspot eval lstm --robustness --plots plots
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
+    if as_csv and (false_alarms or long_audio or robustness or streaming):
+        raise ConfigError("--csv: has the accuracy only; --json has all that is measured")
     from kwspot.evaluation.evaluate import evaluate_run
     from kwspot.experiments.runs import finished_runs, read_run
     from kwspot.export.export import refresh_metadata
@@ -110,11 +116,16 @@ def eval_(
     assembled = {"hours": hours, "snr_db": snr_db, "per_hour": target} if long_audio else None
     extras = list(_extras(split, data, streaming=streaming, long_audio=assembled, robustness=robustness))
     below = []
-    for run in [run for name in names for run in finished_runs(runs, name)]:
+    chosen = [run for name in names for run in finished_runs(runs, name)]
+    for run in chosen:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
         found = [(extra, extra.measured(run, plots)) for extra in extras]
         refresh_metadata(read_run(run.path))
-        if as_json:
+        if form == "csv":
+            if run is chosen[0]:
+                console.say(console.csv_line(CSV_HEAD))
+            console.say(console.csv_line(_csv_row(run, evaluation)))
+        elif form == "json":
             console.say(json.dumps({"run": run.id, **evaluation, **{extra.key: measured for extra, measured in found}}))
         else:
             console.say(f"{run.id}\n{evaluation_table(evaluation, confusion=confusion)}")
@@ -130,6 +141,12 @@ def eval_(
             below.append(f"{run.id} {evaluation['accuracy']:.4f}")
     if below:
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
+
+
+def _csv_row(run: "Run", evaluation: Mapping[str, Any]) -> list[Any]:
+    known = {"run": run.id, "corpus": evaluation["corpus"]["name"]}
+    known |= dict(zip(("accuracy_low", "accuracy_high"), evaluation["interval"], strict=True))
+    return [known[key] if key in known else evaluation[key] for key in CSV_HEAD]
 
 
 def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | None, asked: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, RegistryPath, RunsDir, complete_experiment
+from kwspot.commands.options import RUNS, AsCsv, RegistryPath, RunsDir, complete_experiment
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def experiments(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as a JSON list.")] = False,
+    as_csv: AsCsv = False,
     registry: RegistryPath = None,
     runs: RunsDir = RUNS,
 ) -> None:
@@ -37,6 +38,7 @@ def experiments(
 
       kwspot experiments --json | jq -r '.[].name'
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
     from kwspot.experiments.registry import find_registry, flat, load_defaults, load_registry
     from kwspot.experiments.runs import list_runs
 
@@ -46,13 +48,26 @@ def experiments(
     defaults, recorded = flat(load_defaults(registry).deciding()), list_runs(runs)
     chosen = [known[name] for name in names or known]
     described = [describe(one, defaults, [run for run in recorded if run.experiment == one.name]) for one in chosen]
-    if as_json:
+    if form == "json":
         console.say(json.dumps(described, indent=2, ensure_ascii=False))
+        return
+    if form == "csv":
+        keys = list(dict.fromkeys(key for one in described for key in one["differs"]))
+        rows = [
+            [one["name"], len(one["finished"]), len(one["unfinished"]), one["why"], *(_cell(one, key) for key in keys)]
+            for one in described
+        ]
+        console.say(console.csv_text(["name", "finished", "unfinished", "why", *keys], rows))
         return
     for i, experiment in enumerate(described):
         if i:
             console.say("")
         console.say("\n".join(lines_of(experiment, every_setting=bool(names))))
+
+
+def _cell(described: Mapping[str, Any], key: str) -> str | None:
+    """Write what a described experiment changes of a setting; an empty cell if nothing."""
+    return json.dumps(described["differs"][key], ensure_ascii=False) if key in described["differs"] else None
 
 
 def describe(experiment: "Experiment", defaults: Mapping[str, Any], runs: "list[Run]") -> dict[str, Any]:

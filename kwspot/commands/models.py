@@ -105,10 +105,8 @@ def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
 
 def _csv(listed: dict[str, dict[str, Any]]) -> str:
     keys = ("path", "size_bytes", "n_parameters", "macs", "accuracy_validation", "accuracy_test", "sample_rate")
-    rows: list[list[Any]] = [
-        [name, len(known["labels"]), *(known.get(key) for key in keys)] for name, known in listed.items()
-    ]
-    return "\n".join(console.csv_line(row) for row in [["model", "n_classes", *keys], *rows])
+    rows = [[name, len(known["labels"]), *(known.get(key) for key in keys)] for name, known in listed.items()]
+    return console.csv_text(["model", "n_classes", *keys], rows)
 
 
 def _described(known: dict[str, Any]) -> list[str]:

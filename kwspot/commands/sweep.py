@@ -1,5 +1,7 @@
 """`kwspot sweep`."""
 
+from dataclasses import asdict
+import json
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,8 @@ from kwspot.commands import console
 from kwspot.commands.options import (
     DATA,
     RUNS,
+    AsCsv,
+    AsJson,
     DataDir,
     Overrides,
     Quiet,
@@ -36,6 +40,8 @@ def sweep(
     override: Overrides = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     data: DataDir = DATA,
     runs: RunsDir = RUNS,
     registry: RegistryPath = None,
@@ -44,7 +50,8 @@ def sweep(
     """Search over settings of an experiment: the best validation accuracy wins.
 
     Every trial is a run; the same command resumes the search, which is kept
-    beside them. Prints run, validation accuracy and settings, the best first.
+    beside them. Run in several processes at once, it shares the trials out among
+    them. Prints run, validation accuracy and settings, the best first.
 
     Examples:
 
@@ -52,6 +59,7 @@ def sweep(
 
       kwspot sweep lstm --over model.hidden_size=64,128 --over model.dropout=0.0..0.5
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
     import torch
 
     from kwspot.export.export import write_models
@@ -73,6 +81,14 @@ def sweep(
         )  # fmt: skip
         if found is None:
             raise StoppedError("stopped and saved; run the same command to resume", stopped() or signal.SIGINT)
+    if form == "json":
+        console.say(json.dumps([asdict(trial) for trial in found], indent=2, ensure_ascii=False))
+        return
+    if form == "csv":
+        keys = [dimension.key for dimension in dimensions]
+        rows = [[trial.run_id, trial.accuracy_validation, *(trial.chosen[key] for key in keys)] for trial in found]
+        console.say(console.csv_text(["run", "accuracy_validation", *keys], rows))
+        return
     for trial in found:
         chosen = " ".join(f"{key}={value}" for key, value in trial.chosen.items())
         console.say(f"{trial.run_id}\t{trial.accuracy_validation:.2%}\t{chosen}")

@@ -5,18 +5,23 @@
 
 The study is a journal beside the runs, RUNS/sweeps/<experiment>-<digest>.log, named by all that decides it. Trials that
 fall behind the median of the others are stopped early (optuna's MedianPruner) and stay as unfinished runs.
+
+Any number of processes share a study: each takes the next trial, and holds a lock file as long as it is at it, so that
+a trial whose process is gone is taken again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+import time
 from typing import TYPE_CHECKING, Any
 
-from kwspot.errors import ConfigError
+from kwspot.errors import ConfigError, KwspotError
 from kwspot.experiments.registry import load_experiment, read_override
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
-from kwspot.files import digest_of
+from kwspot.files import digest_of, locked
 from kwspot.training.run import Callbacks, run_experiment
 from kwspot.training.trainer import DivergedError, EpochRecord
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     import optuna
 
 FOLDER = "sweeps"
+BUSY_S = 60.0  # that the others may take to take a trial
 UNPRUNED = 4  # trials that go to their end before any is stopped early
 
 
@@ -103,7 +109,8 @@ def search(
 ) -> list[Trial] | None:
     """Search until the study has `n_trials` that finished or were stopped early; return the finished, best first.
 
-    A study that is there already is resumed, the trial that was interrupted first. None if the callbacks stopped it.
+    A study that is there already is resumed, the trial that was interrupted first; one that other processes are at is
+    shared with them, and this one ends when there is no trial left to take. None if the callbacks stopped it.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -121,31 +128,77 @@ def search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
     )  # fmt: skip
     states = optuna.trial.TrialState
-    for interrupted in study.get_trials(states=[states.RUNNING]):
-        study.enqueue_trial(interrupted.params)
-        study.tell(interrupted.number, state=states.FAIL)
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    while len(study.get_trials(states=[states.COMPLETE, states.PRUNED])) < n_trials:
-        trial = study.ask()
-        chosen = [f"{d.key}={d.suggest(trial)}" for d in dimensions]
-        experiment = load_experiment(name, registry, [*overrides, *chosen])
-        judge = Judge(callbacks(experiment), trial)
-        try:
-            run = run_experiment(
-                experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True,
-                callbacks=judge.callbacks,
-            )  # fmt: skip
-        except DivergedError:
-            study.tell(trial, state=states.PRUNED)
-            continue
-        trial.set_user_attr("run", run.id)
-        if run.metrics is not None:
-            study.tell(trial, run.metrics["accuracy_validation"])
-            ended(run)
-        elif judge.prune:
-            study.tell(trial, state=states.PRUNED)
-        else:
-            return None
+    while True:
+        with _taken(study, path, dimensions, n_trials, seed) as trial:
+            if trial is None:
+                break
+            chosen = [f"{key}={value}" for key, value in trial.params.items()]
+            experiment = load_experiment(name, registry, [*overrides, *chosen])
+            judge = Judge(callbacks(experiment), trial)
+            while _elsewhere(study, path, trial) and not judge.callbacks.should_stop():
+                time.sleep(1)  # the same run: it will be finished
+            try:
+                run = run_experiment(
+                    experiment, seed=seed, data=data, runs_dir=runs_dir, device=device, resume=True,
+                    callbacks=judge.callbacks,
+                )  # fmt: skip
+            except DivergedError:
+                study.tell(trial, state=states.PRUNED)
+                continue
+            trial.set_user_attr("run", run.id)
+            if run.metrics is not None:
+                study.tell(trial, run.metrics["accuracy_validation"])
+                ended(run)
+            elif judge.prune:
+                study.tell(trial, state=states.PRUNED)
+            else:
+                return None
     done = study.get_trials(states=[states.COMPLETE])
     found = [Trial(one.user_attrs["run"], one.params, one.value) for one in done if one.value is not None]
     return sorted(found, key=lambda one: -one.accuracy_validation)
+
+
+@contextmanager
+def _taken(
+    study: "optuna.Study", path: Path, dimensions: Sequence[Dimension], n_trials: int, seed: int
+) -> Iterator["optuna.Trial | None"]:
+    """Take the next trial, and hold it; None if as many as wanted are finished or under way."""
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    with ExitStack() as held:
+        with locked(path.with_suffix(".lock"), f"{path}: another sweep holds it; run the command again", BUSY_S):
+            running = study.get_trials(states=[TrialState.RUNNING])
+            for gone in (one for one in running if not _is_held(path, one.number)):
+                study.enqueue_trial(gone.params)
+                study.tell(gone.number, state=TrialState.FAIL)
+            counted = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING])
+            trial = None
+            if len(counted) < n_trials:
+                # A seed of its own for every trial, whoever takes it; what is under way is not proposed once more.
+                study.sampler = TPESampler(seed=seed + len(study.trials), constant_liar=True)
+                trial = study.ask()
+                for dimension in dimensions:
+                    dimension.suggest(trial)
+                held.enter_context(locked(_lock_of(path, trial.number), "held"))
+        yield trial
+
+
+def _elsewhere(study: "optuna.Study", path: Path, trial: "optuna.Trial") -> bool:
+    """Say whether an earlier trial with the same choice is under way in another process."""
+    from optuna.trial import TrialState
+
+    earlier = (one for one in study.get_trials(states=[TrialState.RUNNING]) if one.number < trial.number)
+    return any(one.params == trial.params and _is_held(path, one.number) for one in earlier)
+
+
+def _is_held(path: Path, number: int) -> bool:
+    try:
+        with locked(_lock_of(path, number), "held"):
+            return False
+    except KwspotError:
+        return True
+
+
+def _lock_of(path: Path, number: int) -> Path:
+    return path.with_suffix(f".{number}.lock")

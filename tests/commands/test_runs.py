@@ -1,5 +1,6 @@
 """`kwspot experiments` and `kwspot runs`: listings that tell the truth, deletions that ask."""
 
+import csv
 import json
 import os
 
@@ -51,6 +52,13 @@ def test_experiments_say_why_what_differs_and_what_was_run(registry, tmp_path):
     wide = lines.index("wide  (runs: 1 finished, 1 unfinished, 1 of other settings)")
     assert lines[-1] == '    model.cell: "lstm"   model.hidden_size: 256'
     assert "Does a wider state help?" in lines[wide + 1]
+
+
+def test_experiments_as_csv_have_a_column_for_every_setting_that_one_changes(registry):
+    head, *rows = csv.reader(kwspot("experiments", "--csv").stdout.splitlines())
+    wide = dict(zip(head, next(row for row in rows if row[0] == "wide"), strict=True))
+    assert wide["model.hidden_size"] == "256"
+    assert wide["why"].startswith("Does a wider state help? ")
 
 
 def test_an_experiment_named_shows_every_setting(registry):

@@ -1,8 +1,13 @@
 """The search over settings: real runs, the best by validation first, resumed where it was stopped."""
 
+import json
 import os
+from pathlib import Path
 import signal
+import subprocess
+import sys
 
+import optuna
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +25,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
+ROOT = Path(__file__).parents[2]
 RATE = Dimension("train.learning_rate", (1e-5, 1e-2), True)
 WIDTH = Dimension("model.hidden_size", (4, 8), False)
 
@@ -106,6 +112,39 @@ def test_what_falls_behind_is_stopped_early(data):
     assert len(last.history) < 6
 
 
+@pytest.mark.slow
+def test_processes_share_the_trials_out_among_them(data):
+    """Two real processes, and a killed one before them whose trial is taken again."""
+    code = (
+        "import sys, os, signal; from pathlib import Path; from kwspot.training.run import Callbacks\n"
+        "import tests.training.test_sweep as t\n"
+        "stop = (lambda *_: os.kill(os.getpid(), signal.SIGKILL)) if sys.argv[2] == 'killed' else (lambda *_: None)\n"
+        "found = t.run_search(Path(sys.argv[1]), 4, callbacks=Callbacks(step=stop))\n"
+        "print(len(found))"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    assert subprocess.run([*command, "killed"], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    both = [subprocess.Popen([*command, "whole"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counts = [int(one.communicate()[0]) for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert max(counts) == 4
+    records = runs.list_runs(data.parent / "runs")
+    assert {run.state for run in records} == {"finished"}
+    study = load_study(data)
+    states = [trial.state.name for trial in study.trials]
+    assert sorted(states) == ["COMPLETE"] * 4 + ["FAIL"]
+    assert len({tuple(trial.params.items()) for trial in study.trials[1:]}) == 4
+    assert not list((data.parent / "runs" / "sweeps").glob("*.lock"))
+
+
+def load_study(data):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    (journal,) = (data.parent / "runs" / "sweeps").glob("*.log")
+    return optuna.load_study(study_name="lstm", storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
 def test_command_names_bad_input_and_prints_trials(data):
     place = ["--data", str(data), "--runs", str(data.parent / "runs"), "--quiet"]
     settings = [part for one in [*SETTINGS, "train.epochs=1"] for part in ("-o", one)]
@@ -119,6 +158,11 @@ def test_command_names_bad_input_and_prints_trials(data):
     lines = [line.split("\t") for line in good.stdout.splitlines()]
     assert {line[2] for line in lines} <= {"model.hidden_size=4", "model.hidden_size=8"}
     assert all((data.parent / "runs" / line[0] / runs.MODEL).is_file() for line in lines)
+    again = CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8", "--csv"]).stdout.splitlines()
+    assert again[0] == "run,accuracy_validation,model.hidden_size"
+    assert [line.split(",")[0] for line in again[1:]] == [line[0] for line in lines]
+    listed = json.loads(CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8", "--json"]).stdout)
+    assert [trial["run_id"] for trial in listed] == [line[0] for line in lines]
 
 
 def test_interrupted_command_says_how_to_go_on(data, monkeypatch):
