@@ -48,6 +48,7 @@ def spot(
     textgrid: Annotated[
         bool, typer.Option("--textgrid", help="Print a TextGrid of one file for Praat, which ELAN imports.")
     ] = False,
+    srt: Annotated[bool, typer.Option("--srt", help="Print subtitles of one file.")] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw one recording with its posteriors and keywords, as .svg or .png."),
@@ -74,11 +75,13 @@ def spot(
 
       kwspot spot --textgrid meeting.wav > meeting.TextGrid
 
+      kwspot spot --srt meeting.wav > meeting.srt
+
       kwspot spot meeting.wav --plot meeting.svg
 
       sox meeting.m4a -t wav - | kwspot spot -
     """
-    form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels, textgrid=textgrid)
+    form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels, textgrid=textgrid, srt=srt)
     from kwspot.audio.blocks import long_sounds
     from kwspot.inference.pipeline import LONGEST_TRACE_S, Trace, detection_settings
     from kwspot.inference.pipeline import spot as spot_blocks
@@ -93,7 +96,7 @@ def spot(
     with console.progress("spot", unit="s", quiet=quiet, brief=True) as report:
         passed = Passed(streaming_model.sample_rate, report)
         for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
-            if n_before and (plot or form in ("labels", "textgrid")):
+            if n_before and (plot or form in ("labels", "textgrid", "srt")):
                 raise ConfigError(f"--{'plot' if plot else form}: one recording at a time; give one")
             try:
                 if isinstance(blocks, KwspotError):
@@ -140,7 +143,7 @@ class Passed:
 
 
 class EventLines:
-    """Prints one line per detection: JSON, CSV, Audacity's labels, columns on a terminal, tabs elsewhere.
+    """Prints one line per detection: JSON, CSV, Audacity's labels, subtitles, columns on a terminal, tabs elsewhere.
 
     A TextGrid is printed at the end of its recording, since it begins with the number of its intervals.
     """
@@ -165,6 +168,10 @@ class EventLines:
             self._line(console.csv_line([name, event.word, *figures, self.model]))
         elif self.form == "textgrid":
             self.events.append(event)
+        elif self.form == "srt":
+            from kwspot.inference.labels import subtitle
+
+            self._line(subtitle(self.n_events, event))
         elif self.form == "labels":
             self._line(f"{start:.3f}\t{end:.3f}\t{event.word}")
         else:

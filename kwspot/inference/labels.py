@@ -1,4 +1,4 @@
-"""Events of one recording -> a TextGrid with one tier of intervals, for Praat, and for ELAN, which imports it.
+"""Events of one recording -> subtitles, or a TextGrid with one tier of intervals for Praat, and ELAN, which imports it.
 
 Between the words lie intervals without text, from 0 to the end, as Praat wants them; its format is described in
 https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
@@ -27,6 +27,16 @@ def textgrid(events: Sequence[Event], seconds: float) -> str:
             f'            text = "{quoted}"',
         ]  # fmt: skip
     return "\n".join(lines)
+
+
+def subtitle(number: int, event: Event) -> str:
+    """Write an event as a subtitle (SRT), with an empty line behind; the first of a recording is number 1."""
+    return f"{number}\n{_clock(event.start_s)} --> {_clock(event.end_s)}\n{event.word}\n"
+
+
+def _clock(seconds: float) -> str:
+    ms = round(1000 * seconds)
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02},{ms % 1000:03}"
 
 
 def _intervals(events: Sequence[Event], seconds: float) -> Iterator[tuple[float, float, str]]:

@@ -114,6 +114,12 @@ def test_a_textgrid_holds_the_words_and_the_whole_recording(folder, said):
     assert "--json and --textgrid: give one of them" in done.stderr
 
 
+def test_subtitles_hold_the_words_in_their_order(folder, said):
+    blocks = spot("--srt", "long.wav").stdout.strip().split("\n\n")
+    assert [block.splitlines()[2] for block in blocks] == words_of(said)
+    assert [block.splitlines()[0] for block in blocks] == [str(i + 1) for i in range(len(blocks))]
+
+
 def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
     done = spot("more", "missing.wav", "long.wav")
     assert done.exit_code == 1

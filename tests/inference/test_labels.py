@@ -3,7 +3,7 @@
 import re
 
 from kwspot.inference.detector import Event
-from kwspot.inference.labels import textgrid
+from kwspot.inference.labels import subtitle, textgrid
 
 
 def read(text):
@@ -24,3 +24,7 @@ def test_words_and_the_quiet_between_them_fill_the_whole():
 def test_a_recording_without_words_is_one_interval():
     assert read(textgrid([], 2.5)) == [(0, 2.5, "")]
     assert read(textgrid([Event("yes", 0.0, 2.5, 0.9)], 2.5)) == [(0, 2.5, "yes")]
+
+
+def test_subtitles_count_hours_and_end_in_an_empty_line():
+    assert subtitle(3, Event("yes", 3725.0406, 3725.9996, 0.9)) == "3\n01:02:05,041 --> 01:02:06,000\nyes\n"

@@ -3,6 +3,7 @@
 // The sound of the last KEPT_S seconds stays in this tab, so that each word can be played again.
 import {LogMel} from "./mel.js";
 
+const START_MS = 8000; // of audio, at most
 const SHOWN_S = 10, KEPT_S = 60; // of the picture; of sound to play again
 const BAR_S = 0.02; // of sound in a bar of the waveform
 const COLUMNS = Math.ceil((SHOWN_S + 2) / LogMel.HOP_S); // of log-mel that are kept
@@ -12,14 +13,16 @@ const LEAST_PLAYED_S = 1; // around a word
 /** Ask for the microphone and hand its samples on: `take({samples, ends_s})`; returns {context, stream}. */
 export async function openMicrophone(take, {sampleRate, onended}) {
   const sound = {channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false};
+  let stream;
   const context = new AudioContext(sampleRate ? {sampleRate} : {}); // in the hand of the click, which Safari asks for
   try {
     if (!navigator.mediaDevices || !context.audioWorklet)
       throw new Error("A browser gives the microphone to pages on https:// or localhost only.");
     await context.audioWorklet.addModule(new URL("microphone.js", import.meta.url));
-    const stream = await navigator.mediaDevices.getUserMedia({audio: sound});
+    stream = await navigator.mediaDevices.getUserMedia({audio: sound});
     stream.getAudioTracks()[0].onended = onended;
-    await context.resume();
+    const silent = new Error("The browser does not start its audio; has this machine a sound device?"); // Firefox needs one
+    await Promise.race([context.resume(), new Promise((_, fail) => setTimeout(fail, START_MS, silent))]);
     const tap = new AudioWorkletNode(context, "microphone", {
       numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit",
     });
@@ -28,6 +31,7 @@ export async function openMicrophone(take, {sampleRate, onended}) {
     return {context, stream};
   } catch (error) {
     context.close();
+    stream?.getTracks().forEach((track) => track.stop());
     const refused = {NotAllowedError: "The browser was not allowed to listen.", NotFoundError: "There is no microphone."};
     throw new Error(refused[error.name] ?? error.message);
   }
