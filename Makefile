@@ -68,7 +68,7 @@ build/npm/fetched: space/package.json space/package-lock.json
 
 demo: $(VENV)/demo-installed
 	@echo "== 1 of 6: a corpus of 35 words, spoken by two speech synthesisers"
-	$(BIN)/kwspot download --synthetic --engine hibari --engine pico
+	$(BIN)/kwspot download --synthetic
 	@echo "== 2 of 6: every clip to log-mel frames, once"
 	$(BIN)/kwspot featurize $(DEMO)
 	@echo "== 3 of 6: four experiments of experiments.yaml, briefly"

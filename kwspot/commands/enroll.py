@@ -32,7 +32,7 @@ def enroll(
         float,
         typer.Option("--false-alarms-per-hour", min=0.01, help="What its threshold allows in other people's speech."),
     ] = 1.0,
-    voices: Annotated[int, typer.Option("--voices", min=2, help="With --text: voices of each engine.")] = 40,
+    voices: Annotated[int, typer.Option("--voices", min=2, help="With --text: voices of each engine.")] = 10,
     engine: Annotated[
         list[str] | None, typer.Option("--engine", metavar="NAME", help="With --text: only this engine; repeatable.")
     ] = None,

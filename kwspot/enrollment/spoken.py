@@ -17,10 +17,11 @@ from kwspot.enrollment.endpoints import endpoints
 from kwspot.errors import ConfigError
 from kwspot.seeding import rng_for
 from kwspot.synthesis.corpus import synthesize_corpus
+from kwspot.synthesis.engines import installed
 from kwspot.synthesis.negatives import choose_negatives, read_lexicon
 from kwspot.tasks import SILENCE, UNKNOWN
 
-N_VOICES = 40  # of each engine
+N_VOICES = 10  # of each engine; 40 are no better (docs/log.md)
 N_NEGATIVES = 40  # other texts for each keyword
 LATIN = "LATIN"
 
@@ -48,7 +49,13 @@ def speak(
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="kwspot-") as place:
         data = Path(place) / "spoken"
         synthesize_corpus(
-            data, n_voices=n_voices, seed=seed, engines=engines, words=wanted, negatives=negatives, report=report
+            data,
+            n_voices=n_voices,
+            seed=seed,
+            engines=engines or list(installed()),
+            words=wanted,
+            negatives=negatives,
+            report=report,
         )
         return [_take(data / clip.name, clip.word, clip.speaker) for clip in read_corpus(data).clips]
 

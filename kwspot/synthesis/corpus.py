@@ -161,7 +161,7 @@ def synthesize_corpus(
 ) -> dict[str, Any]:
     """Speak a corpus into `dest`, whole or not at all, unless it is there; return its marker.
 
-    `n_voices` an engine, all engines that are installed unless `engines` names some. With `negatives`, every voice
+    `n_voices` an engine, all that are installed and not slow unless `engines` names some. With `negatives`, every voice
     says four of them into the folder `unknown`, and a clip is as long as the longest of the words needs (`clip_ms` of
     the marker); without, a second.
 
@@ -249,7 +249,7 @@ def _file(word: str, name: str, take: int = 0) -> str:
 def chosen_engines(
     engines: Sequence[str] | None, report: Callable[..., None] = lambda done, total, message="": None
 ) -> dict[str, str]:
-    """Return the versions of the engines to use, all or those named, ready to speak.
+    """Return the versions of the engines to use, ready to speak: those named, else all that are not slow.
 
     MissingPartError if one is not installed, KwspotError if its voices cannot be fetched.
     """
@@ -260,9 +260,10 @@ def chosen_engines(
         raise MissingPartError(f"the engine '{missing[0]}' is not installed", ENGINES[missing[0]].extra)
     if not there:
         raise MissingPartError("no speech synthesiser is installed", "synth")
-    for name in engines or there:
+    chosen = engines or [name for name in there if not ENGINES[name].slow] or list(there)
+    for name in chosen:
         make_ready(name, report)
-    return {name: version for name, version in there.items() if not engines or name in engines}
+    return {name: version for name, version in there.items() if name in chosen}
 
 
 def speak_lines(

@@ -62,6 +62,7 @@ class EngineInfo:
     vtlp: tuple[float, float]
     pitch: tuple[float, float]
     tempo: tuple[float, float]
+    slow: bool = False  # half a second of a core for a word: speaks a corpus only where it is named
 
 
 # American accents come often, as in the recordings; Scotland, the Caribbean and others are harder to tell apart.
@@ -86,7 +87,7 @@ ENGINES = {
         (0.55, 1.1),
     ),
     "kokoro": EngineInfo(
-        (*kokoro.PARTS, "hibari-tts"), "kokoro", kokoro.ACCENTS, (0.85, 1.15), (0.65, 1.45), (0.7, 1.3)
+        (*kokoro.PARTS, "hibari-tts"), "kokoro", kokoro.ACCENTS, (0.85, 1.15), (0.65, 1.45), (0.7, 1.3), slow=True
     ),
 }
 

@@ -155,16 +155,16 @@ def test_one_word_is_told_from_the_rest(project):
 
 
 def test_text_needs_a_synthesiser(project, monkeypatch):
-    monkeypatch.setattr("kwspot.synthesis.corpus.installed", dict)
+    for module in ("synthesis.corpus", "enrollment.spoken"):
+        monkeypatch.setattr(f"kwspot.{module}.installed", dict)
     done = enroll("house", "--text", "hey computer")
     assert done.exit_code == 3
     assert done.stderr == "error: no speech synthesiser is installed; run: pip install 'kwspot[synth]'\n"
 
 
 @pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")
-def test_texts_and_clips_together(project, monkeypatch):
-    monkeypatch.setattr("kwspot.synthesis.corpus.installed", lambda: {"pico": "1"})  # the quick one
-    done = enroll("house", "--clips", "clips", "--text", "hey computer", "--voices", 4)
+def test_texts_and_clips_together(project):
+    done = enroll("house", "--clips", "clips", "--text", "hey computer", "--voices", 4, "--engine", "pico")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("words: fall, rise, hey computer; window 1.")
     known = json.loads(run("models", "house", "--json").stdout)

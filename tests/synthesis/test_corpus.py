@@ -249,6 +249,15 @@ def test_speakers_vary_as_far_as_their_engine_can_be_bent():
             assert drawn.min() < low * (high / low) ** 0.2 < low * (high / low) ** 0.8 < drawn.max()
 
 
+def test_slow_engine_speaks_where_it_is_named_or_alone(monkeypatch):
+    monkeypatch.setattr(corpus, "make_ready", lambda *_: None)
+    monkeypatch.setattr(corpus, "installed", lambda: {"hibari": "1", "kokoro": "2"})
+    assert corpus.chosen_engines(None) == {"hibari": "1"}
+    assert corpus.chosen_engines(["kokoro"]) == {"kokoro": "2"}
+    monkeypatch.setattr(corpus, "installed", lambda: {"kokoro": "2"})
+    assert corpus.chosen_engines(None) == {"kokoro": "2"}
+
+
 def test_without_an_engine_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "installed", dict)
     with pytest.raises(MissingPartError, match=r"pip install 'kwspot\[synth\]'") as caught:
