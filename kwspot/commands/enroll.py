@@ -134,7 +134,9 @@ def _cautions(enrolled: "Enrolled", spoken: bool) -> list[str]:
     expected, words = enrolled.expected, enrolled.metadata["labels"][:-2]
     cautions = []
     if expected.n_speakers == 1:
-        cautions.append("one voice: takes of one voice know one voice; others may be detected less well than estimated")
+        cautions.append(
+            "one voice: others may be detected less well than estimated; of English words, --text WORD adds voices"
+        )
     if spoken:
         cautions.append("synthetic voices: they are easier than people, for whom the estimate is too high")
     if len(words) == 1:
