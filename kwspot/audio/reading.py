@@ -95,7 +95,7 @@ def read_waveform(source: Path | BinaryIO, longest_s: float | None = None, start
 
 
 def _plain_wav(path: Path, longest_s: float | None, start_s: float | None) -> Decoded | None:
-    """Read a whole WAV file of one channel and 16 bits, as most corpora have them, in a quarter of libsndfile's time.
+    """Read a whole WAV file of one channel and 16 bits, as most corpora have them, in a third of libsndfile's time.
 
     None for anything else, and for anything that is not as it should be: libsndfile has the last word on it.
     """
