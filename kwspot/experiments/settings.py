@@ -164,7 +164,7 @@ class TrainSettings(Settings):
     label_smoothing: Annotated[float, Field(gt=0, lt=1)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
     swa_epochs: Positive | None = None  # evaluate the mean of the weights of the last epochs
-    start_from: str | None = None  # a finished run with the same model and classes, whose weights are trained on
+    start_from: str | None = None  # a finished run of the same model; with other classes, from all but its head
     distill: DistillSettings | None = None
     objective: ObjectiveSettings | None = None  # of an encoder
     background: BackgroundSettings | None = None  # of a spotter that is left running

@@ -74,6 +74,14 @@ class Plan:
         """The task that training knows: the run's own, or one that tells the words of `unknown` apart."""
         return self.task.apart(self.merged_words) if self.merged_words else self.task
 
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the run that it starts from was trained to tell apart the same words."""
+        if self.start is None:
+            return False
+        before = self.start.record
+        return (before["classes"], before.get("merged_words", [])) == (list(self.task.classes), self.merged_words)
+
     def record(self, model: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return what run.json holds."""
         meta, front_end = self.cache.meta, self.experiment.front_end
@@ -119,7 +127,7 @@ def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note
     task = resolve_task(experiment.task, cache, note)
     background = open_background(data, experiment.front_end) if experiment.train.background else None
     teachers = find_teachers(experiment, runs_dir, task.classes)
-    return Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir, task.classes), background)
+    return Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir), background)
 
 
 def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:
@@ -135,16 +143,18 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
     return found
 
 
-def find_start(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> runs.Run | None:
-    """Find the run whose weights an experiment starts from; IntegrityError if it has other classes or another model."""
+def find_start(experiment: Experiment, runs_dir: Path) -> runs.Run | None:
+    """Find the run whose weights an experiment starts from; IntegrityError if it has another model.
+
+    Of a run with other classes everything but the head can be taken.
+    """
     if experiment.train.start_from is None:
         return None
     run = runs.best_run(runs_dir, experiment.train.start_from)
     before = runs.load_settings(run)
-    same = (before.front_end, before.model) == (experiment.front_end, experiment.model)
-    if run.record["classes"] != list(classes) or not same:
+    if (before.front_end, before.model) != (experiment.front_end, experiment.model):
         raise IntegrityError(
-            f"{run.path}: {experiment.name} cannot start from it: it has other classes, another model or another front "
-            "end; name a run that has the same"
+            f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name a "
+            "run that has the same"
         )
     return run

@@ -316,6 +316,17 @@ def test_a_run_that_starts_from_another_goes_on_with_its_weights(data, tmp_path)
         train(data, tmp_path, "train.epochs=1", f"train.start_from={first.id}", name="lstm")
 
 
+def test_a_run_of_other_words_gives_all_but_the_head(data, tmp_path):
+    first = train(data, tmp_path, "train.epochs=3", "train.learning_rate=1e-2", "task=[left, right]")
+    second = train(data, tmp_path, "train.epochs=1", "train.learning_rate=1e-9", f"train.start_from={first.id}")
+    before, after = weights(first), weights(second)
+    drawn = weights(train(data, tmp_path / "drawn", "train.epochs=1", "train.learning_rate=1e-9"))
+    for name, weight in after.items():
+        expected = drawn if name.startswith("head.") else before
+        torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=0)
+    assert after["head.weight"].shape != before["head.weight"].shape
+
+
 def test_distillation_stopped_and_resumed_is_bit_identical(data, tmp_path):
     teach = ["train.distill.teachers=[lstm]", "train.epochs=3", "train.patience=null", "augment.shift_ms=20"]
     for place in ("whole", "parts"):
