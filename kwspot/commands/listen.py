@@ -55,7 +55,9 @@ def listen(
     r"""Listen to the microphone and print every keyword as soon as it is spoken.
 
     Prints one line per keyword: start and end in seconds since the start, word,
-    posterior; tab-separated in a pipe. Stop with Ctrl-C.
+    posterior; tab-separated in a pipe. A keyword is printed when it is known,
+    about when it ends: its start is then the earliest that it can be.
+    Stop with Ctrl-C.
     Needs: pip install 'kwspot\[mic]' (not for - , standard input).
 
     The command of --exec gets the keyword in $KWSPOT_WORD, $KWSPOT_START_S,
@@ -82,7 +84,7 @@ def listen(
     if source is not None and microphone is not None:
         raise ConfigError("listen to standard input or to --microphone, not to both")
     form = console.chosen("columns", json=as_json, csv=as_csv)
-    from kwspot.inference.pipeline import detection_settings, spot
+    from kwspot.inference.pipeline import detection_settings, spot_at_once
     from kwspot.inference.streaming import open_model
 
     streaming_model = open_model(model, runs, streaming=stream)
@@ -100,7 +102,7 @@ def listen(
         words = " ".join(keywords_of(streaming_model.labels))
         console.note(f"listening to {name} with {streaming_model.name}: {words}")
     lines, reactions = EventLines(streaming_model.name, form), Reactions(command)
-    for event in spot(streaming_model, reactions.checked(blocks), settings):
+    for event in spot_at_once(streaming_model, reactions.checked(blocks), settings):
         lines.event(None, event)
         reactions.start(event)
     reactions.wait()

@@ -16,7 +16,7 @@ from kwspot.audio.blocks import file_blocks, resampled
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.inference.detector import DetectionSettings, Event
 from kwspot.inference.model_zoo import find_model
-from kwspot.inference.pipeline import detection_settings
+from kwspot.inference.pipeline import detection_settings, spot_at_once
 from kwspot.inference.pipeline import spot as spot_blocks
 from kwspot.inference.spotter import Prediction, Spotter, open_once
 from kwspot.inference.streaming import StreamingModel, open_model
@@ -82,7 +82,7 @@ def listen(
 ) -> Iterator[Event]:
     """Yield the keywords said into a microphone, without end: the default one, or that of a number or name.
 
-    Settings are those of `spot`. Needs `pip install 'kwspot[mic]'`: MissingPartError without it, MissingError without
+    Each comes as soon as it is known; its start is then the earliest that it can be. Settings are those of `spot`. Needs `pip install 'kwspot[mic]'`: MissingPartError without it, MissingError without
     a microphone.
     """
     from kwspot.audio.microphone import find_device, microphone_blocks
@@ -91,7 +91,7 @@ def listen(
         model, runs_dir, stream, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
     blocks = microphone_blocks(find_device(microphone), streaming_model.sample_rate, lambda: None)
-    return spot_blocks(streaming_model, blocks, settings)
+    return spot_at_once(streaming_model, blocks, settings)
 
 
 def _opened(

@@ -7,6 +7,7 @@ With every streaming model a row is about the second of sound that ends with it:
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,27 @@ def spot(
     if trace and not trace.is_cut:
         trace.events += events
     yield from events
+
+
+def spot_at_once(
+    streaming_model: StreamingModel, blocks: Iterable[Waveform], settings: DetectionSettings
+) -> Iterator[Event]:
+    """Yield the keywords of a sound while it comes, each as soon as it is known: before `spot`, which waits for its end.
+
+    Blocks (n,) are at the model's rate. What is not known by then is left at the least: the start is the earliest that
+    it can be, the posterior may still rise, and a stronger keyword within the same second does not come any more.
+    """
+    spotting = Spotting(streaming_model, settings)
+    is_given = False  # the event that is not over
+    for events in chain(map(spotting.feed, blocks), map(Spotting.finish, [spotting])):
+        for event in events:
+            if not is_given:
+                yield event
+            is_given = False
+        pending = spotting.pending
+        if pending and not is_given:
+            yield pending
+            is_given = True
 
 
 def posteriors_of(streaming_model: StreamingModel, blocks: Iterable[Waveform]) -> NDArray[np.float32]:

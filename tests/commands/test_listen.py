@@ -95,14 +95,14 @@ def listen(*arguments):
 
 
 def test_an_event_is_said_while_the_pipe_is_open(said):
-    """Every event comes before the sound goes on for more than a second."""
+    """Every event comes before the sound goes on for more than half a second."""
     wave, words = said
     with listening("-", "--raw-rate", str(RATE), "--json", stdin=subprocess.PIPE) as process:
         note = process.stderr.readline().decode()
         assert note == "listening to standard input with keywords10: yes no up down left right on off stop go\n"
         at = 0
         for word, _, end_s in words:
-            until = round((end_s + 1.2) * RATE)
+            until = round((end_s + 0.5) * RATE)
             process.stdin.write(pcm(wave[at:until]))
             process.stdin.flush()
             event, at = json.loads(process.stdout.readline()), until  # waits for ever if nobody speaks
@@ -289,7 +289,8 @@ def test_words_spoken_into_a_microphone(alsa, said):
         for word, start_s, end_s in said[1]:
             start, end, heard, posterior = process.stdout.readline().decode().split("\t")
             assert heard == word
-            assert (float(start) + float(end)) / 2 == pytest.approx((start_s + end_s) / 2, abs=0.15)
+            assert float(end) == pytest.approx(end_s, abs=0.4)
+            assert float(start) <= start_s + 0.15
             assert float(posterior) >= 0.8
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

@@ -13,7 +13,7 @@ from kwspot.audio.reading import resample
 from kwspot.errors import ConfigError, MissingError
 from kwspot.export.export import write_models
 from kwspot.inference.detector import DetectionSettings
-from kwspot.inference.pipeline import Spotting, detection_settings, posteriors_of, spot
+from kwspot.inference.pipeline import Spotting, detection_settings, posteriors_of, spot, spot_at_once
 from kwspot.inference.streaming import SlidingWindow, open_model
 from kwspot.training.run import run_experiment
 from tests.sounds import RATE, tone
@@ -102,6 +102,34 @@ def test_a_word_at_the_very_end_is_found(spotter):
     (event,) = spot(SlidingWindow(spotter), [wave], DEFAULTS)
     assert event.word == said[0][0]
     assert event.end_s <= len(wave) / RATE
+
+
+def test_words_are_given_once_each_when_they_end_and_not_when_they_leave_the_window(spotter):
+    wave, said = spoken(6)
+    taken = 0
+
+    def counted():
+        nonlocal taken
+        for block in blocks_of(wave, RATE // 10):
+            taken += len(block)
+            yield block
+
+    given = [(event, taken / RATE) for event in spot_at_once(SlidingWindow(spotter), counted(), DEFAULTS)]
+    late = list(spot(SlidingWindow(spotter), blocks_of(wave), DEFAULTS))
+    assert [event.word for event, _ in given] == [event.word for event in late] == [word for word, _, _ in said]
+    for (event, at), whole, (_, _, end_s) in zip(given, late, said, strict=True):
+        assert at < end_s + 0.5
+        assert event.start_s <= whole.start_s + 1e-6
+        assert event.end_s == pytest.approx(whole.end_s, abs=0.1)
+        assert event.posterior <= whole.posterior + 1e-6
+
+
+def test_a_word_that_only_the_end_of_the_sound_completes_is_given_once(spotter):
+    wave, said = spoken(1, gap_s=0)
+    wave = wave[: round(said[0][2] * RATE)]
+    for blocks in ([wave], blocks_of(wave, RATE // 10)):
+        (event,) = spot_at_once(SlidingWindow(spotter), blocks, DEFAULTS)
+        assert event.word == said[0][0]
 
 
 @pytest.mark.slow
