@@ -82,8 +82,8 @@ def listen(
 ) -> Iterator[Event]:
     """Yield the keywords said into a microphone, without end: the default one, or that of a number or name.
 
-    Each comes as soon as it is known; its start is then the earliest that it can be. Settings are those of `spot`. Needs `pip install 'kwspot[mic]'`: MissingPartError without it, MissingError without
-    a microphone.
+    Each comes as soon as it is known; its start is then the earliest that it can be. Settings are those of `spot`.
+    Needs `pip install 'kwspot[mic]'`: MissingPartError without it, MissingError without a microphone.
     """
     from kwspot.audio.microphone import find_device, microphone_blocks
 

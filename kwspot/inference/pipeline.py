@@ -118,7 +118,7 @@ def spot(
 def spot_at_once(
     streaming_model: StreamingModel, blocks: Iterable[Waveform], settings: DetectionSettings
 ) -> Iterator[Event]:
-    """Yield the keywords of a sound while it comes, each as soon as it is known: before `spot`, which waits for its end.
+    """Yield the keywords of a sound while it comes, each as soon as it is known, which is before `spot` does.
 
     Blocks (n,) are at the model's rate. What is not known by then is left at the least: the start is the earliest that
     it can be, the posterior may still rise, and a stronger keyword within the same second does not come any more.
