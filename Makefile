@@ -131,6 +131,8 @@ PAGES := features.featurize inference.start inference.warm inference.spot traini
 benchmarks: $(VENV)/test-installed build/peers/fetched
 	for page in $(PAGES); do OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$page || exit; done
 	$(BIN)/python -m benchmarks.inference.hop --peers build/peers
+	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference.latency "$(KWSPOT_REAL_CORPUS)"
 	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || for page in own_words enrolled; do \
 	  $(BIN)/python -m benchmarks.enrollment.$$page "$(KWSPOT_REAL_CORPUS)" --out benchmarks/enrollment/$$page.md || exit; done
 

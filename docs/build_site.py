@@ -26,6 +26,7 @@ ELSEWHERE = {
     "benchmarks/features/featurize.md": "featurize-benchmark.md",
     "benchmarks/growth.md": "growth-benchmark.md",
     "benchmarks/inference/hop.md": "stream-benchmark.md",
+    "benchmarks/inference/latency.md": "latency-benchmark.md",
     "benchmarks/inference/spot.md": "spot-benchmark.md",
     "benchmarks/inference/start.md": "start-benchmark.md",
     "benchmarks/inference/warm.md": "predict-benchmark.md",
