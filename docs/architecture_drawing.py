@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from tests.test_architecture import FILES, LEVELS, all_imports, kwspot_imports, package_of
 
-WIDTH, BOX_WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 720, 118, 34, 82, 24  # px
+WIDTH, BOX_WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 720, 102, 34, 82, 24  # px
 LANE_WIDTH, GAP = 26, 16  # px: room for an arrow that passes a level, and between neighbours
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
 FONT = "ui-sans-serif, system-ui, sans-serif"

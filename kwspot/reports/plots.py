@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CURVES = ("accuracy_train", "accuracy_validation", "loss_train", "loss_validation")
 MOST_LINES = 6  # in a panel: more cannot be followed
+LIGHTEST = 0.9  # of viridis: beyond it is a yellow that white paper swallows
 ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)  # per cent, where marks may stand
 
 
@@ -204,10 +205,10 @@ def _label_points(axes: "Axes", points: Sequence[tuple[str, float, float, float]
 
 
 def plot_traces(runs: Sequence[Run], path: Path) -> None:
-    """Draw what `--trace` measured, a column a run and a line an epoch, dark at the start and light at the end.
+    """Draw what `--trace` measured, a column a run, from the first epoch to the last, dark to light.
 
     Above, the gradient that reaches each moment of a clip; a moment without a line got nothing. Below, how far the
-    states lie apart.
+    states lie apart. Of many epochs MOST_LINES are drawn.
     """
     from matplotlib import colormaps
 
@@ -217,14 +218,16 @@ def plot_traces(runs: Sequence[Run], path: Path) -> None:
         for run, (above, below) in zip(runs, grid.T, strict=True):
             lines = read_lines(run.path / TRACE, TraceShape)
             seconds = len(lines[0]["gradient"]) * run.record["settings"]["front_end"]["hop_ms"] / 1000
-            for i, line in enumerate(lines):
-                colour = colormaps["viridis"](i / max(1, len(lines) - 1))
+            chosen = np.unique(np.linspace(0, len(lines) - 1, MOST_LINES).round().astype(int))
+            for i in chosen:
+                line, colour = lines[i], colormaps["viridis"](LIGHTEST * i / max(1, len(lines) - 1))
                 for axes, key in ((above, "gradient"), (below, "state_spread")):
                     values = np.array(line.get(key, []), dtype=float)
                     times = (np.arange(len(values)) + 0.5) * seconds / max(1, len(values))
-                    axes.plot(times, np.where(values > 0, values, np.nan), color=colour, linewidth=0.9)
+                    axes.plot(times, np.where(values > 0, values, np.nan), color=colour, label=line["epoch"])
             above.set_yscale("log")
-            above.set_title(f"{run.experiment}, epochs {lines[0]['epoch']} to {lines[-1]['epoch']}")
+            above.set_title(run.experiment)
+            above.legend(title="epoch", loc="best")
             below.set_xlabel("time in the clip (s)")
         grid[0][0].set_ylabel("gradient by a frame (norm)")
         grid[1][0].set_ylabel("spread of the states")

@@ -13,11 +13,11 @@ from typing import Any
 from kwspot.errors import MissingError
 from kwspot.experiments.runs import BABBLE, CLEAN, NOISE, TELEPHONE, Run
 from kwspot.reports.results_table import ABSENT, align
-from kwspot.reports.style import COLOURS, STYLES, drawing
+from kwspot.reports.style import COLOURS, drawing
 
 SPLIT = "test"
 CURVES = (NOISE, BABBLE)
-MARKERS = ("o", "s")
+STEP_PERCENT = 10  # that the axis of the other conditions begins at a multiple of
 IN_A_LINE = (10, 0)  # dB: the ratios that a line names
 
 Record = Mapping[str, Any]
@@ -134,40 +134,42 @@ def draw(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def plot_robustness(records: Mapping[str, Record], path: Path) -> None:
-    """Draw accuracy against SNR with its interval, a line a noise, and beside it the other conditions.
+    """Draw accuracy against SNR with its interval, a panel a noise, and beside them the other conditions.
 
     A dotted line is the accuracy as recorded. Of several runs, each has a colour.
     """
-    several = len(records) > 1
-    with drawing(path, 10.4, 4.6, fitted=True) as (figure, whole):
+    first = next(iter(records.values()))
+    names = [c["name"] for c in first["conditions"] if c["kind"] not in (CLEAN, *CURVES)]
+    with drawing(path, 10.4, 5.6, fitted=True) as (figure, whole):
         whole.remove()
-        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-        first = next(iter(records.values()))
-        names = [c["name"] for c in first["conditions"] if c["kind"] not in (CLEAN, *CURVES)]
+        panels = figure.subplot_mosaic([[kind, "others"] for kind in CURVES], width_ratios=(1.15, 1))
         for i, (label, record) in enumerate(records.items()):
-            prefix, colour = (f"{label}, ", COLOURS[i % len(COLOURS)]) if several else ("", None)
+            look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)]}
             clean, _, _ = _points([c for c in record["conditions"] if c["kind"] == CLEAN])
-            dots = {"color": colour or "#666666", "linewidth": 1.0, "linestyle": ":"}
-            left.axhline(clean[0], label=f"{prefix}as recorded", **dots)
-            right.axvline(clean[0], **dots)
-            for j, kind in enumerate(CURVES):
+            dots = look | {"linewidth": 1.0, "linestyle": ":"}
+            for kind in CURVES:
                 curve = [c for c in record["conditions"] if c["kind"] == kind]
                 snrs, (values, low, high) = [c["amount"] for c in curve], _points(curve)
-                look = {"color": colour or COLOURS[j], "linestyle": STYLES[j], "marker": MARKERS[j]}
-                left.plot(snrs, values, label=prefix + kind, markersize=5, **look)
-                left.fill_between(snrs, low, high, color=look["color"], alpha=0.15, linewidth=0)
-                left.set_xticks(snrs)
+                panels[kind].axhline(clean[0], **dots)
+                panels[kind].plot(snrs, values, label=label, marker="o", markersize=5, **look)
+                panels[kind].fill_between(snrs, low, high, alpha=0.15, linewidth=0, **look)
+                panels[kind].set_xticks(snrs)
             others = [c for c in record["conditions"] if c["name"] in names]
             values, low, high = _points(others)
             places = [names.index(c["name"]) + 0.14 * (i - (len(records) - 1) / 2) for c in others]
-            right.hlines(places, low, high, color=colour or COLOURS[2])
-            right.plot(values, places, "o", color=colour or COLOURS[2], markersize=5)
-        right.set_yticks(range(len(names)), names)
-        right.invert_yaxis()
+            panels["others"].axvline(clean[0], **dots)
+            panels["others"].hlines(places, low, high, **look)
+            panels["others"].plot(values, places, "o", markersize=5, **look)
         accuracy = f"{first['split']} accuracy (%)"
-        left.set(xlabel="SNR (dB)", ylabel=accuracy, ylim=(0, 100), title="in noise")
-        right.set(xlabel=accuracy, xlim=(0, 100), title="other conditions")
-        left.legend(loc="lower right")
+        for kind in CURVES:
+            panels[kind].set(ylabel=accuracy, ylim=(0, 100), title=f"in {kind} (dotted: as recorded)")
+        panels[CURVES[-1]].set_xlabel("SNR (dB)")
+        panels["others"].set_yticks(range(len(names)), names)
+        panels["others"].invert_yaxis()
+        lowest = max(0.0, STEP_PERCENT * (panels["others"].get_xlim()[0] // STEP_PERCENT))
+        panels["others"].set(xlabel=accuracy, xlim=(lowest, 100), title="other conditions")
+        if len(records) > 1:
+            panels[CURVES[0]].legend(loc="lower right")
 
 
 def _points(conditions: Sequence[Record]) -> tuple[list[float], list[float], list[float]]:

@@ -55,6 +55,13 @@ def test_drawing_of_the_packages_is_the_generated_one():
     assert DRAWING.read_text("utf-8") == architecture_drawing.svg(), "run 'make docs'"
 
 
+def test_drawing_holds_every_box():
+    x = architecture_drawing.places(architecture_drawing.laid_out(architecture_drawing.imports_between_packages())[0])
+    half = architecture_drawing.BOX_WIDTH / 2
+    boxes = [at for name, at in x.items() if " " not in name]  # the others are lanes
+    assert half < min(boxes) and max(boxes) < architecture_drawing.WIDTH - half
+
+
 def test_drawing_has_every_package_and_no_arrow_that_others_imply():
     imports = architecture_drawing.imports_between_packages()
     drawn = architecture_drawing.direct_imports(imports)

@@ -259,7 +259,7 @@ def test_the_figure_has_every_condition(runs, n_runs, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     texts = [text.text for text in ElementTree.parse(first).getroot().iter("{http://www.w3.org/2000/svg}text")]
     labels = {"SNR (dB)", "test accuracy (%)", *NAMES[1 + 2 * len(SNRS_DB) :]}
-    labels |= {f"{'lstm, ' if n_runs > 1 else ''}{name}" for name in ("as recorded", NOISE, BABBLE)}
+    labels |= {f"in {name} (dotted: as recorded)" for name in (NOISE, BABBLE)} | ({"lstm"} if n_runs > 1 else set())
     assert labels <= set(texts)
 
 
