@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from kwspot.evaluation.comparison import Row
 from kwspot.experiments.records import TraceShape
 from kwspot.experiments.runs import TRACE, Run, read_lines
-from kwspot.reports.style import COLOURS, drawing
+from kwspot.reports.style import COLOURS, MOST_LINES, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVES = ("accuracy_train", "accuracy_validation", "loss_train", "loss_validation")
-MOST_LINES = 6  # in a panel: more cannot be followed
 LIGHTEST = 0.9  # of viridis: beyond it is a yellow that white paper swallows
 ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)  # per cent, where marks may stand
 

@@ -11,7 +11,7 @@ from typing import Any
 from kwspot.experiments.runs import STREAMED, WINDOWS
 from kwspot.reports.det import FRRS, WAYS, best_points, dress
 from kwspot.reports.results_table import align
-from kwspot.reports.style import COLOURS, STYLES, drawing
+from kwspot.reports.style import COLOURS, MOST_LINES, drawing
 
 Record = Mapping[str, Any]
 
@@ -95,17 +95,21 @@ def card_lines(record: Record) -> list[str]:
 
 
 def plot_recordings(record: Record, path: Path) -> None:
-    """Draw FRR against false alarms per hour for every keyword, and for all of them."""
+    """Draw FRR against false alarms per hour for every keyword, some to a panel, and in each for all of them."""
     measured = record[ways_of(record)[0]]
-    curves, one = {**measured["curves"], "all": measured["curve"]}, 1 / measured["speech"]["hours"]
-    with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
-        for i, (word, curve) in enumerate(curves.items()):
-            rates, shares = best_points(curve, one)
-            style, colour = STYLES[i // len(COLOURS)], "#000000" if word == "all" else COLOURS[i % len(COLOURS)]
-            width = 2.5 if word == "all" else 1.2
-            axes.plot(
-                rates, [max(100 * share, FRRS[0]) for share in shares], style, color=colour, label=word, linewidth=width
-            )
-        title = f"FRR against false alarms in {measured['folder']}, {measured['split']} split"
-        dress(axes, "false alarms of the keyword per hour", title)
-        axes.legend(ncols=2)
+    words, one = sorted(measured["curves"]), 1 / measured["speech"]["hours"]
+    n_panels = max(1, -(-len(words) // MOST_LINES))
+    with drawing(path, 6.4, 1.0 + 3.4 * n_panels, fitted=True) as (figure, whole):
+        whole.remove()
+        panels = figure.subplots(n_panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for panel, axes in enumerate(panels):
+            curves = {word: measured["curves"][word] for word in words[panel::n_panels]} | {"all": measured["curve"]}
+            for (word, curve), colour in zip(curves.items(), COLOURS, strict=False):
+                rates, shares = best_points(curve, one)
+                colour, width = ("#000000", 2.5) if word == "all" else (colour, 1.2)
+                missed = [max(100 * share, FRRS[0]) for share in shares]
+                axes.plot(rates, missed, color=colour, label=word, linewidth=width)
+            dress(axes, "false alarms of the keyword per hour", "")
+            axes.legend(ncols=2)
+            axes.label_outer()
+        panels[0].set_title(f"FRR against false alarms in {measured['folder']}, {measured['split']} split")

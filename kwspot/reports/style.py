@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwspot"}}  # with what they say of it
 PNG_DPI = 150
+MOST_LINES = 6  # in a panel: more cannot be followed
 STYLES = ("-", "--", ":", "-.")
 RC = {
     "svg.hashsalt": "kwspot",

@@ -16,7 +16,6 @@ from kwspot.evaluation.comparison import choose_runs, table_rows
 from kwspot.experiments.runs import TRACE, write_lines
 from kwspot.reports.plots import (
     CURVES,
-    MOST_LINES,
     _label_points,
     _rarity_of_errors,
     pareto_front,
@@ -26,7 +25,7 @@ from kwspot.reports.plots import (
     plot_run,
     write_plots,
 )
-from kwspot.reports.style import COLOURS
+from kwspot.reports.style import COLOURS, MOST_LINES
 from kwspot.tasks import WORDS_35
 from tests.records import make_evaluation, make_run
 
