@@ -10,8 +10,8 @@ microphone at 48 kHz delivers them (kwspot/audio/microphone.py: 0.1 s, resampled
 
     the word's end  the last 10 ms of the clip that lie no more than 15.9 dB below its active level (ITU-T P.56)
     given out       the end of the block with which `Spotting` returns the event, less the word's end
-    known           the same for the block after which the word is `Spotting.pending`: what the page shows and the
-                    Wyoming server says; it may still change
+    known           the same for the block after which the word is `Spotting.pending`: what `listen`, the
+                    page and the Wyoming server say
     compute         CPU milliseconds of taking that block; a block waits so long at least
 
 Only words that are heard count: without an event of the word there is no delay. What PortAudio and the sound card hold
@@ -54,8 +54,8 @@ median and 90 % of the words heard, on {machine}.
 Settings are those of the model files:
 {settings}.
 
-An event is given out when its word has left the window, because only then are its word and its beginning certain: about
-a second after the word. What it will be is known long before.
+`kwspot spot` gives an event out when its word has left the window, because only then is its beginning known: about a
+second after the word. `kwspot listen`, the page and the Wyoming server say the word when it is known.
 """
 
 
