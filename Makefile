@@ -3,7 +3,8 @@
 # make test-fast   the tests that take no more than seconds, without ruff and mypy
 # make docs        write the generated parts of the documents, and build them as a site in site/
 # make benchmarks  measure the speed of everything beside its floor, and write the pages (on real recordings too, where
-#                  KWSPOT_REAL_CORPUS names a corpus): an hour on two idle cores
+#                  KWSPOT_REAL_CORPUS names a corpus, KWSPOT_REAL_RECORDINGS a folder of long ones): an hour on two idle
+#                  cores
 # make space       put the demo that needs no server together in build/space, with what npm fetches
 # make picture     take README's picture of the page anew, with chromium and a synthesiser
 PYTHON ?= python3
@@ -135,6 +136,8 @@ benchmarks: $(VENV)/test-installed build/peers/fetched
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference.latency "$(KWSPOT_REAL_CORPUS)"
 	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || for page in own_words enrolled; do \
 	  $(BIN)/python -m benchmarks.enrollment.$$page "$(KWSPOT_REAL_CORPUS)" --out benchmarks/enrollment/$$page.md || exit; done
+	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || [ -z "$(KWSPOT_REAL_RECORDINGS)" ] || OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m benchmarks.enrollment.phrases "$(KWSPOT_REAL_CORPUS)" "$(KWSPOT_REAL_RECORDINGS)"
 
 space: $(VENV)/test-installed build/npm/fetched
 	$(BIN)/python -m space.build build/npm/node_modules build/space

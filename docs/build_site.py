@@ -22,6 +22,7 @@ ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "data_processing.md": "data_processing.md",
     "benchmarks/enrollment/enrolled.md": "enrolled-benchmark.md",
+    "benchmarks/enrollment/phrases.md": "phrases-benchmark.md",
     "benchmarks/enrollment/seconds.md": "enroll-benchmark.md",
     "benchmarks/features/featurize.md": "featurize-benchmark.md",
     "benchmarks/growth.md": "growth-benchmark.md",

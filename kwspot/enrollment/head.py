@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-PENALTY = 3.0  # on the squared weights; a word has a weight of 50 or more in all
+PENALTY = 100.0  # on the squared weights; a word has a weight of 50 or more in all
 N_STEPS = 200
 
 
