@@ -409,6 +409,16 @@ def test_what_a_threshold_costs_is_read_off_the_curve(threshold, said):
     )
 
 
+def test_words_missed_in_sentences_are_not_said_to_be_all_words():
+    from kwspot.web.live import expectation
+
+    measured = {name: value for name, value in MEASURED.items() if name != "snr_db"}
+    assert expectation({"spotting": measured}, 0.8) == (
+        "Expected: 2 false alarms an hour, 9.0% of the keywords inside sentences missed; measured on 4 hours of people "
+        "reading aloud."
+    )
+
+
 def test_no_alarm_at_all_is_fewer_than_one_and_no_curve_names_the_command():
     from kwspot.web.live import expectation
 
