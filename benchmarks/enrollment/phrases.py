@@ -46,10 +46,10 @@ from kwspot.enrollment.head import Head
 from kwspot.enrollment.operating import ACCEPTED_SPOKEN
 from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.evaluation.false_alarms import at_rate
-from kwspot.evaluation.recordings import TOLERANCE_S
+from kwspot.evaluation.recordings import is_near
 from kwspot.inference.detector import DetectionSettings, Detector, Event, Smoother
 from kwspot.inference.pipeline import detection_settings
-from kwspot.signal.level import active_level, rms
+from kwspot.signal.level import active_level, mix
 from kwspot.signal.noise import noise_crop
 from kwspot.synthesis.corpus import cast, say
 from kwspot.synthesis.running import Engines
@@ -148,8 +148,7 @@ def laid_out(
         spans.append(((at + pause + start) / RATE + MARGIN_S, (at + pause + end) / RATE - MARGIN_S))
         level = 10 ** (LEVEL_DB / 20)
         part = np.pad(clip * (level / active_level(clip, RATE)), (pause, 0))
-        noise = noise_crop(rng, noises, len(part))
-        parts.append((part + noise * (level * 10 ** (-SNR_DB / 20) / rms(noise))).clip(-1, 1).astype(np.float32))
+        parts.append(mix(part, noise_crop(rng, noises, len(part)), SNR_DB, RATE).clip(-1, 1))
         at += len(part)
     return np.concatenate(parts), spans
 
@@ -179,15 +178,11 @@ def row(model: Model, sound: Running, spans: Sequence[tuple[float, float]], spee
     points = []
     for threshold in (own, *THRESHOLDS):
         events = [event for event in model.events(smoothed, threshold) if event.word == model.phrase]
-        hits = [any(_near(event, *span) for event in events) for span in spans]
+        hits = [any(is_near(event, *span) for event in events) for span in spans]
         alarms = sum(len(model.events(each, threshold)) for each in in_speech)
         points.append([threshold, alarms / hours, 1 - float(np.mean(hits))])
     best = at_rate(points, 1.0)
     return [1 - points[0][2], points[0][1], own, 1 - best[2], best[1], best[0]]
-
-
-def _near(event: Event, start_s: float, end_s: float) -> bool:
-    return event.start_s <= end_s + TOLERANCE_S and event.end_s >= start_s - TOLERANCE_S
 
 
 def main() -> None:

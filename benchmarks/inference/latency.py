@@ -8,7 +8,7 @@ microphone at 48 kHz delivers them (kwspot/audio/microphone.py: 0.1 s, resampled
 `Spotting` with the settings that the model file holds, window by window (`Spotter`, a row every 40 ms) and as a stream
 (`Stream`), on one thread.
 
-    the word's end  the last 10 ms of the clip that lie no more than 15.9 dB below its active level (ITU-T P.56)
+    the word's end  where what stands out in the clip ends (kwspot/enrollment/endpoints.py, without its margin)
     given out       the end of the block with which `Spotting` returns the event, less the word's end
     known           the same for the block after which the word is `Spotting.pending`: what `listen`, the
                     page and the Wyoming server say
@@ -32,16 +32,16 @@ from kwspot.audio.blocks import SHORT_BLOCK_S, Resampler
 from kwspot.audio.reading import Waveform, read_waveform, resample
 from kwspot.corpus.layout import VALIDATION, Clip, read_corpus
 from kwspot.corpus.noise import NOISE_SPANS, UNHEARD_SPAN, read_noises
+from kwspot.enrollment.endpoints import MARGIN_S, endpoints
 from kwspot.inference.detector import keywords_of
 from kwspot.inference.pipeline import Spotting, detection_settings
 from kwspot.inference.streaming import SlidingWindow, StreamingModel
-from kwspot.signal.level import MARGIN_DB, active_level, mix
+from kwspot.signal.level import mix
 from kwspot.signal.noise import noise_crop
 
 DEVICE_RATE = 48_000  # Hz
 BEFORE_S, AFTER_S, JITTER_S = 2.0, 3.0, 0.1  # around a clip; so that words end anywhere in a block
 SNR_DB = 10.0
-FRAME_S = 0.01
 
 PAGE = """# From the microphone to the event
 
@@ -66,14 +66,6 @@ class Heard:
     known_s: float
     given_s: float
     compute_ms: float
-
-
-def end_of_word(waveform: Waveform, rate: int) -> float:
-    """Return where the last sound of a word ends, in seconds."""
-    n = round(FRAME_S * rate)
-    levels = np.sqrt(np.square(waveform[: len(waveform) // n * n].reshape(-1, n), dtype=np.float64).mean(1))
-    loud = np.flatnonzero(levels >= active_level(waveform, rate) * 10 ** (-MARGIN_DB / 20))
-    return float((loud[-1] + 1) * FRAME_S)
 
 
 def delivered(sound: Waveform, rate: int) -> Iterator[Waveform]:
@@ -119,7 +111,7 @@ def sounds(
         sound = np.pad(waveform, (before, round(AFTER_S * rate)))
         if noises:
             sound = mix(sound, noise_crop(rng, noises, len(sound)), SNR_DB, rate).clip(-1, 1)
-        yield clip.word, sound, before / rate + end_of_word(waveform, rate)
+        yield clip.word, sound, before / rate + endpoints(waveform, rate)[1] / rate - MARGIN_S
 
 
 def row(name: str, around: str, n: int, found: list[Heard]) -> list[str]:

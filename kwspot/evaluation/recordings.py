@@ -57,7 +57,7 @@ def judge(events: Sequence[Event], recording: Recording, keywords: Sequence[str]
         if recording.words is None:
             is_said = found[event.word] < left[event.word]
         else:
-            near = [word for word in spans if word.word == event.word and _near(event, word.start_s, word.end_s)]
+            near = [word for word in spans if word.word == event.word and is_near(event, word.start_s, word.end_s)]
             is_said = bool(near)
             spans = [word for word in spans if not (near and word is near[0])]
         if is_said:
@@ -67,7 +67,8 @@ def judge(events: Sequence[Event], recording: Recording, keywords: Sequence[str]
     return found, alarms
 
 
-def _near(event: Event, start_s: float, end_s: float) -> bool:
+def is_near(event: Event, start_s: float, end_s: float) -> bool:
+    """Say whether an event lies where something sounds, or within TOLERANCE_S of it."""
     return event.start_s <= end_s + TOLERANCE_S and event.end_s >= start_s - TOLERANCE_S
 
 

@@ -7,7 +7,6 @@ With every streaming model a row is about the second of sound that ends with it:
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,10 @@ def detector_of(streaming_model: StreamingModel, settings: DetectionSettings) ->
 
 
 class Spotting:
-    """One sound as it passes through a model: `feed` it, then `finish`; both return events."""
+    """One sound as it passes through a model: `feed` it, then `finish`; both return events.
+
+    `hear` in place of `feed` returns them as soon as they are known.
+    """
 
     def __init__(self, streaming_model: StreamingModel, settings: DetectionSettings) -> None:
         self.streaming_model = streaming_model
@@ -49,6 +51,7 @@ class Spotting:
         self._smoother = Smoother(settings.smoothing_ms, self.step_s)
         self._detector = detector_of(streaming_model, settings)
         self._n_samples = 0
+        self._n_heard = 0  # events that are not over and were returned by `hear`: none or one
         streaming_model.reset()
 
     def feed(self, block: Waveform) -> list[Event]:
@@ -66,14 +69,26 @@ class Spotting:
         """The event that is not over, as far as it is known by now."""
         return self._detector.pending
 
+    def hear(self, block: Waveform) -> list[Event]:
+        """Take the next samples (n,); return the events that they make known, each once and before it is over.
+
+        What is not known by then is left at the least: the start is the earliest that it can be, the posterior may
+        still rise, and a stronger keyword within the same second does not come any more.
+        """
+        over = self.feed(block)
+        known = [*over, *([self.pending] if self.pending else [])][self._n_heard :]
+        self._n_heard = 1 if self.pending else 0
+        return known
+
     def set_threshold(self, threshold: float) -> None:
         """Spot with another threshold from here on; ConfigError if it is no posterior."""
         self._detector.settings = replace(self._detector.settings, threshold=threshold)
 
     def finish(self) -> list[Event]:
-        """End the sound: silence follows until the last word has left the window."""
+        """End the sound: silence follows until the last word has left the window. Heard events are left out."""
         seconds = self._n_samples / self.streaming_model.sample_rate
         events = [*self.feed(np.zeros(self.streaming_model.span_length, np.float32)), *self._detector.finish()]
+        events, self._n_heard = events[self._n_heard :], 0
         return [Event(e.word, min(e.start_s, seconds), min(e.end_s, seconds), e.posterior) for e in events]
 
 
@@ -118,22 +133,14 @@ def spot(
 def spot_at_once(
     streaming_model: StreamingModel, blocks: Iterable[Waveform], settings: DetectionSettings
 ) -> Iterator[Event]:
-    """Yield the keywords of a sound while it comes, each as soon as it is known, which is before `spot` does.
+    """Yield the keywords of a sound that comes in blocks (n,) as soon as they are known, which is before `spot` does.
 
-    Blocks (n,) are at the model's rate. What is not known by then is left at the least: the start is the earliest that
-    it can be, the posterior may still rise, and a stronger keyword within the same second does not come any more.
+    Their starts and posteriors are those of `Spotting.hear`.
     """
     spotting = Spotting(streaming_model, settings)
-    is_given = False  # the event that is not over
-    for events in chain(map(spotting.feed, blocks), map(Spotting.finish, [spotting])):
-        for event in events:
-            if not is_given:
-                yield event
-            is_given = False
-        pending = spotting.pending
-        if pending and not is_given:
-            yield pending
-            is_given = True
+    for block in blocks:
+        yield from spotting.hear(block)
+    yield from spotting.finish()
 
 
 def posteriors_of(streaming_model: StreamingModel, blocks: Iterable[Waveform]) -> NDArray[np.float32]:

@@ -123,7 +123,7 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     if model.feature_norm is not None:
         model.feature_norm.fit(*band_statistics(frames))
     if plan.start:
-        take_over(model, load_model(plan.start, torch.device("cpu"))[0], whole=plan.keeps_head)
+        _take_over(model, load_model(plan.start, torch.device("cpu"))[0], whole=plan.keeps_head)
     if device.type == "cuda":
         frames, validation = frames.held_by(device), validation.held_by(device)
     windows = None
@@ -147,7 +147,7 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     )
 
 
-def take_over(model: nn.Module, start: nn.Module, *, whole: bool) -> None:
+def _take_over(model: nn.Module, start: nn.Module, *, whole: bool) -> None:
     """Give a model the weights of another of the same settings; but for `whole`, its head stays as it was drawn."""
     weights = {name: weight for name, weight in start.state_dict().items() if whole or not name.startswith("head.")}
     model.load_state_dict(model.state_dict() | weights)

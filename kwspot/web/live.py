@@ -149,14 +149,14 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     above, below = threshold > thresholds[-1], threshold < thresholds[0]
     how_many = "fewer than " if above or n_alarms < least else "more than " if below else ""
     how_often = "more than " if above else "fewer than " if below else ""
-    assembled = "snr_db" in spotting  # else sentences, in which words are said less clearly than alone
-    what = "validation" if assembled else "people reading aloud"
-    where = f"; measured on {hours:.2g} hours of {what}" if hours else ""
-    where += f" with noise at {spotting['snr_db']:g} dB" if where and assembled else ""
+    alone = "snr_db" in spotting or "enrollment" in metadata  # words by themselves, said more clearly than in sentences
+    inside, sound = ("", "validation") if alone else (" inside sentences", "people reading aloud")
+    where = f"; measured on {hours:.2g} hours of {sound}" if hours else ""
+    where += f" with noise at {spotting['snr_db']:g} dB" if where and "snr_db" in spotting else ""
     shown = _figure(max(n_alarms, least))
     return (
         f"Expected: {how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour, "
-        f"{how_often}{share:.1%} of the keywords{'' if assembled else ' inside sentences'} missed{where}."
+        f"{how_often}{share:.1%} of the keywords{inside} missed{where}."
     )
 
 

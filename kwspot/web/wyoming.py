@@ -59,7 +59,7 @@ class WakeHandler(AsyncEventHandler):
     def _begin(self) -> None:
         self.spotting = Spotting(self.streaming_model, self.settings)
         self.resample: Resampler | None = None
-        self.was_pending = self.detected = False
+        self.detected = False
 
     async def handle_event(self, event: Event) -> bool:
         """Answer one event of the protocol; False ends the connection."""
@@ -80,15 +80,11 @@ class WakeHandler(AsyncEventHandler):
         return True
 
     def _spot(self, chunk: AudioChunk) -> str | None:
-        """Take a chunk; return the word that rose above the threshold in it."""
+        """Take a chunk; return the word that it makes known, the first one if there are more."""
         if self.resample is None:
             self.resample = Resampler(require_hz(chunk.rate), self.streaming_model.sample_rate)
-        self.spotting.feed(self.resample(raw_samples(chunk.audio)))
-        pending = self.spotting.pending
-        is_new, self.was_pending = pending is not None and not self.was_pending, pending is not None
-        if pending is None or not is_new or (self.names and pending.word not in self.names):
-            return None
-        return pending.word
+        heard = self.spotting.hear(self.resample(raw_samples(chunk.audio)))
+        return next((event.word for event in heard if not self.names or event.word in self.names), None)
 
 
 def serve(

@@ -13,6 +13,7 @@ from kwspot.evaluation.metrics import poisson_interval
 from kwspot.evaluation.recordings import judge, measure_recordings
 from kwspot.inference.detector import Event
 from kwspot.reports.recordings import card_lines, plot_recordings, recordings_table
+from kwspot.reports.style import MOST_LINES
 from tests.sounds import write_sound
 
 KEYWORDS = ("yes", "no")
@@ -172,6 +173,16 @@ def test_table_card_and_figure_say_the_same(folder, tmp_path):
     assert "detected" not in noise
     plot_recordings(record, tmp_path / "det.svg")
     assert "false alarms of the keyword per hour" in (tmp_path / "det.svg").read_text()
+
+
+def test_more_keywords_than_can_be_followed_are_shared_out_among_panels(folder, tmp_path):
+    measured = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
+    for n, panels in ((MOST_LINES, 1), (MOST_LINES + 1, 2)):
+        curves = {f"word {i}": measured["curve"] for i in range(n)}
+        plot_recordings({"windows": measured | {"curves": curves}}, path := tmp_path / f"{n}.svg")
+        text = path.read_text()
+        assert all(f">{word}<" in text for word in curves)
+        assert text.count(">all<") == panels  # of the legends
 
 
 @pytest.mark.slow
