@@ -3,7 +3,8 @@
     python -m benchmarks.enrollment.enrolled DATA [--text ENGINE[,ENGINE...]]... [--no-clips]
         [--voices N] [--spoken FOLDER] [--draws N] [--split validation] [--out PAGE]
 
-Clips are drawn as in own_words.py, from the same words and speakers. Ten words enrolled: right is a clip whose word is
+Clips are drawn as in own_words.py, from the same words and speakers. Synthesisers say the words too, as `kwspot enroll`
+has it, except in the rows of recordings alone (--voices 0 there). Ten words enrolled: right is a clip whose word is
 the likeliest of the ten, detected one whose word is the likeliest of all classes, `unknown` and `silence` among them,
 which is the operating point that comes with the file. Five enrolled: the clips of the other five are words that neither
 the encoder nor the background ever met; taken is one of which an enrolled word is the likeliest class. A
@@ -31,6 +32,7 @@ from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
 from kwspot.enrollment.spoken import N_VOICES, speak
+from kwspot.enrollment.voices import other_voices
 from kwspot.inference.spotter import Spotter
 from kwspot.tasks import KEYWORDS_10, SILENCE, UNKNOWN
 
@@ -75,14 +77,15 @@ def figures_of(
     return [right, detected, np.nan if expected is None else expected, heard, taken]
 
 
-def from_clips(sounds: Sounds, row: tuple[int, int], seed: int, data: Path) -> list[float]:
-    """Measure a draw of clips."""
+def from_clips(sounds: Sounds, row: tuple[int, int], seed: int, data: Path, n_voices: int) -> list[float]:
+    """Measure a draw of clips, with other voices beside them."""
     rng = np.random.default_rng([0, seed])
     enrolled, tested = draw(sounds, *row, rng)
     takes = []
     for i in enrolled:
         with suppress(AudioError):  # a silent clip
             takes += takes_of({KEYWORDS_10[sounds.words[i]]: [data / sounds.names[i]]}, None, SAMPLE_RATE)
+    takes += other_voices(takes, Encoder(threads=1), n_voices=n_voices, seed=seed)
     return figures_of(takes, sounds, tested, ACCEPTED, seed, rng)
 
 
@@ -116,7 +119,8 @@ def main() -> None:
         print(lines[-1], flush=True)
 
     for name, row in () if options.no_clips else ROWS.items():
-        show(name, [from_clips(sounds, row, seed, options.data) for seed in range(options.draws)])
+        for n_voices, how in ((options.voices, ""), (0, ", recordings alone")):
+            show(name + how, [from_clips(sounds, row, seed, options.data, n_voices) for seed in range(options.draws)])
     with tempfile.TemporaryDirectory() as gone:
         for text in options.text:
             engines, spoken = text.split(","), options.spoken or Path(gone)

@@ -32,9 +32,11 @@ def enroll(
         float,
         typer.Option("--false-alarms-per-hour", min=0.01, help="What its threshold allows in other people's speech."),
     ] = 1.0,
-    voices: Annotated[int, typer.Option("--voices", min=2, help="With --text: voices of each engine.")] = 10,
+    voices: Annotated[
+        int, typer.Option("--voices", min=0, help="Of each synthesiser, for texts and for the names of words.")
+    ] = 10,
     engine: Annotated[
-        list[str] | None, typer.Option("--engine", metavar="NAME", help="With --text: only this engine; repeatable.")
+        list[str] | None, typer.Option("--engine", metavar="NAME", help="Only this synthesiser; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Decides the variants of the clips, and the voices.")] = 1,
     quiet: Quiet = False,
@@ -43,8 +45,10 @@ def enroll(
     r"""Make a spotter of your own words, from a few clips of each or from text.
 
     Clips take seconds: any file names, any language, up to 4 s. Text is
-    spoken by synthesisers, in English, and takes minutes.
-    Needs for text: pip install 'kwspot\[synth]', and better with \[kokoro]
+    spoken by synthesisers, in English, and takes minutes. Where the name of a
+    word is English for what was recorded, synthesisers say it too, so that
+    takes of one voice know others; --voices 0 leaves them out.
+    Needs for voices: pip install 'kwspot\[synth]', for text better \[kokoro]
 
     A folder FOLDER/unknown holds other words, FOLDER/_background_noise_ noise;
     both are optional. Speakers are taken from subfolders, or from names such as
@@ -62,6 +66,8 @@ def enroll(
     """
     if clips is None and not text:
         raise ConfigError("enroll needs clips or texts: --clips FOLDER, --text TEXT, or both")
+    if text and voices < 2:
+        raise ConfigError("--text needs voices: --voices 2 or more")
     if again and add:
         raise ConfigError("--again replaces the model, --add adds to it: give one of them")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
@@ -83,7 +89,7 @@ def enroll(
             added_to=path if add else None, seed=seed, report=report,
         )  # fmt: skip
     enrolled.write(path)
-    for line in described(enrolled, spoken=bool(text)):
+    for line in described(enrolled):
         console.say(line)
     if not quiet:
         console.note(f"wrote {path}; next: kwspot listen --model {name}")
@@ -100,16 +106,17 @@ def _takes(
 ) -> "list[Take]":
     from kwspot.enrollment.clips import read_takes
     from kwspot.enrollment.spoken import speak
+    from kwspot.enrollment.voices import other_voices
 
     takes = read_takes(clips, encoder.sample_rate) if clips else []
-    if texts:
-        with console.progress("speak", unit="clips", quiet=quiet) as report:
+    with console.progress("speak", unit="clips", quiet=quiet, brief=not texts) as report:
+        if texts:
             takes += speak(texts, n_voices=voices, seed=seed, engines=engines, report=report)
-    return takes
+        return takes + other_voices(takes, encoder, n_voices=voices, seed=seed, engines=engines, report=report)
 
 
-def described(enrolled: "Enrolled", *, spoken: bool) -> list[str]:
-    """Say what was made and what to expect of it, a line a fact; `spoken` if synthesisers said some of it."""
+def described(enrolled: "Enrolled") -> list[str]:
+    """Say what was made and what to expect of it, a line a fact."""
     expected, known = enrolled.expected, enrolled.metadata
     words, spotting = known["labels"][:-2], known["spotting"]
     seconds = known["clip_length"] / known["sample_rate"]
@@ -127,17 +134,27 @@ def described(enrolled: "Enrolled", *, spoken: bool) -> list[str]:
     lines.append(
         f"threshold: {spotting['threshold']:g} for {spotting['target_per_hour']:g} false alarms an hour of speech"
     )
-    return lines + _cautions(enrolled, spoken)
+    return lines + _voices(enrolled) + _cautions(enrolled)
 
 
-def _cautions(enrolled: "Enrolled", spoken: bool) -> list[str]:
+def _voices(enrolled: "Enrolled") -> list[str]:
+    """Say which of the recorded words synthesisers say too."""
+    both = [word for word in enrolled.recorded if word in enrolled.spoken]
+    return [f"voices: synthesisers say {', '.join(both)} too"] if both else []
+
+
+def _cautions(enrolled: "Enrolled") -> list[str]:
     expected, words = enrolled.expected, enrolled.metadata["labels"][:-2]
+    alone = [word for word in enrolled.recorded if word not in enrolled.spoken]
+    synthetic = [word for word in enrolled.spoken if word not in enrolled.recorded]
     cautions = []
-    if expected.n_speakers == 1:
-        cautions.append(
-            "one voice: others may be detected less well than estimated; of English words, --text WORD adds voices"
-        )
-    if spoken:
+    if enrolled.recorded and expected.n_speakers == 1:
+        cautions.append("one voice: others may be detected less well than estimated")
+        if alone:
+            cautions.append(f"no other voices say {', '.join(alone)}; of an English word, --text WORD adds some")
+    if synthetic and enrolled.recorded:
+        cautions.append(f"only synthetic voices say {', '.join(synthetic)}, and the estimate is of the other words")
+    elif synthetic:
         cautions.append("synthetic voices: they are easier than people, for whom the estimate is too high")
     if len(words) == 1:
         cautions.append("one word: it is told from other speech, and from nothing else")

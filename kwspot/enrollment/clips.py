@@ -39,13 +39,14 @@ class Take:
     """One clip: `waveform` (n_samples,) at the encoder's rate, and the file or the place it came from.
 
     `speaker` is None where no name says it: such takes of a word count as one voice. The label of what is no word to
-    spot is UNKNOWN or SILENCE.
+    spot is UNKNOWN or SILENCE. `spoken` by a synthesiser.
     """
 
     word: str
     speaker: str | None
     name: str
     waveform: Waveform
+    spoken: bool = False
 
     @cached_property
     def digest(self) -> str:

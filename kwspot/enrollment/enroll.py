@@ -23,6 +23,8 @@ from kwspot.enrollment.expected import Expected, expect
 from kwspot.enrollment.fitting import fit_examples, require_speech
 from kwspot.enrollment.head import Head
 from kwspot.enrollment.operating import ACCEPTED, THRESHOLDS, false_alarms_per_hour, threshold_for
+from kwspot.enrollment.spoken import N_VOICES
+from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError
 from kwspot.files import sha256_of_file, written_whole
 from kwspot.inference.spotter import SCHEMA, Spotter
@@ -40,6 +42,22 @@ class Enrolled:
     metadata: dict[str, Any]
     expected: Expected
 
+    @property
+    def recorded(self) -> list[str]:
+        """The words of which there are recordings."""
+        return self._words(spoken=False)
+
+    @property
+    def spoken(self) -> list[str]:
+        """The words that synthesisers say."""
+        return self._words(spoken=True)
+
+    def _words(self, *, spoken: bool) -> list[str]:
+        sources = self.metadata["enrollment"]["sources"]
+        return [
+            w for w in self.metadata["labels"][:-2] if any(s["word"] == w and s["spoken"] is spoken for s in sources)
+        ]
+
     def write(self, path: Path) -> Path:
         """Write the file, whole or not at all."""
         with written_whole(path) as partial:
@@ -53,17 +71,20 @@ def enroll(
     *,
     path: str | Path | None = None,
     false_alarms_per_hour: float = 1.0,
+    voices: int = N_VOICES,
     seed: int = 1,
 ) -> Spotter:
     """Make a spotter of words: of each some paths, or waveforms (n_samples,) at `sample_rate` Hz (default 16 kHz).
 
-    The words `unknown` and `silence` stand for other speech and for noise. With `path` the model is also written there.
+    The words `unknown` and `silence` stand for other speech and for noise. So many `voices` of every fast synthesiser
+    that is installed say the words too, where their names are English for what was recorded. With `path` the model is
+    also written there.
     ConfigError or IntegrityError for clips that cannot be used.
     """
     encoder = Encoder(threads=1)
-    enrolled = enroll_takes(
-        takes_of(words, sample_rate, encoder.sample_rate), encoder, per_hour=false_alarms_per_hour, seed=seed
-    )
+    takes = takes_of(words, sample_rate, encoder.sample_rate)
+    takes += other_voices(takes, encoder, n_voices=voices, seed=seed)
+    enrolled = enroll_takes(takes, encoder, per_hour=false_alarms_per_hour, seed=seed)
     if path is not None:
         enrolled.write(Path(path))
     return Spotter(Path(path or "enrolled"), content=enrolled.content)
@@ -89,7 +110,9 @@ def enroll_takes(
         raise ConfigError("no words to enroll: only clips of unknown speech or noise")
     window_length = window_length_for(takes, encoder)
     before = _examples_before(added_to, encoder, window_length) if added_to else None
-    require_distinct(takes, {source.digest: source.name for source in before.sources} if before else {})
+    known = {source.digest: source.name for source in before.sources} if before else {}
+    takes = [take for take in takes if not (take.spoken and take.digest in known)]
+    require_distinct(takes, known)
     window_length = before.window_length if before else window_length
     rng = rng_for(seed, "variants")
     examples = embed_takes(takes, encoder, window_length, rng, report)

@@ -33,6 +33,7 @@ class Source:
     name: str
     digest: str
     n_rows: int
+    spoken: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,14 @@ class Examples:
 
 
 def window_length_for(takes: Sequence[Take], encoder: Encoder) -> int:
-    """Return the window that words fit into, in samples: the encoder's, or longer in steps of a quarter of a second."""
+    """Return the window that words fit into, in samples: the encoder's, or longer in steps of a quarter of a second.
+
+    What people recorded decides, and of a word that nobody recorded what synthesisers say.
+    """
     lengths: dict[str, list[int]] = {}
+    recorded = {take.word for take in takes if not take.spoken}
     for take in takes:
-        if take.is_keyword:
+        if take.is_keyword and not (take.spoken and take.word in recorded):
             lengths.setdefault(take.word, []).append(len(take.waveform))
     longest = max(float(np.quantile(those, LONG)) for those in lengths.values())
     return max(encoder.clip_length, STEP * int(np.ceil(longest / STEP)))
@@ -82,17 +87,17 @@ def embed_takes(
     report: Callable[..., None] = lambda done, total: None,
 ) -> Examples:
     """Embed takes and their variants."""
-    n_takes = Counter(take.word for take in takes)
+    n_takes = Counter((take.word, take.spoken) for take in takes)
     sources, embeddings = [], []
     for i, take in enumerate(takes):
-        n = int(np.clip(np.ceil(ROWS_A_WORD / n_takes[take.word]), *ROWS_A_TAKE))
+        n = int(np.clip(np.ceil(ROWS_A_WORD / n_takes[take.word, take.spoken]), *ROWS_A_TAKE))
         windows = (
             variants(take.waveform, window_length, n, rng)
             if take.is_keyword
             else cut(take.waveform, window_length, rng)
         )
         embeddings.append(encoder.embed(windows))
-        sources.append(Source(take.word, take.speaker, take.name, take.digest, len(windows)))
+        sources.append(Source(take.word, take.speaker, take.name, take.digest, len(windows), take.spoken))
         report(i + 1, len(takes))
     return Examples(tuple(sources), np.concatenate(embeddings), window_length)
 

@@ -1,7 +1,8 @@
 """What to expect of a head: takes, or speakers where there are several, are left out of the fit and then recognised.
 
-Every fold fits a head and its margin as the model's own are fitted. Detected is a word whose posterior is the
-highest of all, `unknown` and `silence` among them.
+What synthesisers say beside recordings always stays in, as the model is for people. Every fold fits a head and its
+margin as the model's own are fitted. Detected is a word whose posterior is the highest of all, `unknown` and `silence`
+among them.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.enrollment.background import WORD, Background
-from kwspot.enrollment.examples import Examples
+from kwspot.enrollment.examples import Examples, Source
 from kwspot.enrollment.fitting import fit_examples
 from kwspot.enrollment.head import Head
 from kwspot.enrollment.operating import ACCEPTED, accepted_by
@@ -78,7 +79,7 @@ def expect(
     return Expected(
         n=len(trials),
         by=by,
-        n_speakers=max(1, len({s.speaker for s in examples.sources if s.speaker and s.word in examples.keywords})),
+        n_speakers=max(1, len({source.speaker for source in _tested(examples) if source.speaker})),
         right=float(np.mean([trial.nearest == trial.word for trial in trials])) if trials else None,
         detected=float(np.mean([trial.best == trial.word for trial in trials])) if trials else None,
         accepted=float(np.mean(passed)) if passed else 0.0,
@@ -97,17 +98,22 @@ def _recognise(head: Head, examples: Examples, source: int) -> _Trial:
 
 def _groups(examples: Examples) -> tuple[list[str | None], str]:
     """Say what each source is left out with, None if it always stays in: its speaker if every word has two."""
+    tested = _tested(examples)
     speakers: dict[str, set[str | None]] = {}
-    n_takes: Counter[str] = Counter()
-    for source in examples.sources:
-        if source.word in examples.keywords:
-            speakers.setdefault(source.word, set()).add(source.speaker)
-            n_takes[source.word] += 1
+    for source in tested:
+        speakers.setdefault(source.word, set()).add(source.speaker)
+    n_takes = Counter(source.word for source in examples.sources)
     by_speaker = all(len(those) > 1 and None not in those for those in speakers.values())
     groups: list[str | None] = []
     for i, source in enumerate(examples.sources):
-        if source.word not in examples.keywords or n_takes[source.word] < 2:
+        if source not in tested or n_takes[source.word] < 2:
             groups.append(None)
         else:
             groups.append(source.speaker if by_speaker else f"{i:06d}")
     return groups, SPEAKERS if by_speaker else TAKES
+
+
+def _tested(examples: Examples) -> set[Source]:
+    """Return the takes of words, but for what synthesisers say if there are recordings."""
+    takes = [source for source in examples.sources if source.word in examples.keywords]
+    return set([source for source in takes if not source.spoken] or takes)

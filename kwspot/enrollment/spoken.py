@@ -63,7 +63,7 @@ def speak(
 def _take(path: Path, word: str, speaker: str) -> Take:
     decoded = read_waveform(path)  # at 16 kHz, the rate of encoders as of voices
     start, end = endpoints(decoded.waveform, decoded.sample_rate)
-    return Take(word, speaker, f"{word} ({speaker})", decoded.waveform[start:end])
+    return Take(word, speaker, f"{word} ({speaker})", decoded.waveform[start:end], spoken=True)
 
 
 def _require_readable(text: str) -> None:

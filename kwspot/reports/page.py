@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+import re
 
 from kwspot import __version__
 from kwspot.audio.reading import AudioError, as_wav, read_waveform
@@ -28,7 +29,7 @@ STYLE = """
 :root {color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif}
 body {max-width: 70rem; margin: 2rem auto; padding: 0 1rem}
 body {background: light-dark(#f6f4ef, #10161c); color: light-dark(#17212b, #e9eef2)}
-h1, h2 {color: light-dark(#0b6e6e, #5fd0c5)}
+h1, h2 {color: light-dark(#0b6e6e, #5fd0c5); overflow-wrap: anywhere}
 .scrolled {overflow-x: auto}
 table {border-collapse: collapse; font-variant-numeric: tabular-nums}
 th, td {padding: .3rem .8rem; border-bottom: 1px solid light-dark(#d9d4c7, #2c3a46); text-align: right}
@@ -89,7 +90,7 @@ def _overview(runs: Sequence[Run]) -> Iterator[str]:
     lines = [[row.label, *shown(row)] for row in rows]
     yield "<h2>Results</h2>"
     yield _table("Results", ["Model", *(column.title for column in COLUMNS)], lines)
-    yield f"<p>{escape(caption(rows))}</p>"
+    yield f"<p>{_prose(caption(rows))}</p>"
     yield "<h2>Learning curves</h2>"
     for curve in ("accuracy_validation", "loss_validation"):
         yield _figure(lambda path, curve=curve: plot_overlay(rows, curve, path), f"{curve} of all runs")  # type: ignore[misc]
@@ -99,9 +100,9 @@ def _overview(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _of_run(run: Run, wrong: Sequence[Wrong]) -> Iterator[str]:
-    yield f"<h2>{escape(run.id)}</h2><p>{escape(run.record['why'])}</p>"
+    yield f"<h2>{escape(run.id)}</h2><p>{_prose(run.record['why'])}</p>"
     if evaluation := run.evaluations.get(TEST):
-        yield "".join(f"<p>{escape(line)}</p>" for line in summary(evaluation))
+        yield "".join(f"<p>{_prose(line)}</p>" for line in summary(evaluation))
         yield _figure(lambda path: plot_confusion(evaluation, path, "test split"), f"Confusion matrix of {run.id}")
     if alarms := run.false_alarms.get(TEST):
         yield _figure(lambda path: plot_det({run.experiment: alarms}, path), "FRR against false alarms an hour")
@@ -122,6 +123,11 @@ def _of_run(run: Run, wrong: Sequence[Wrong]) -> Iterator[str]:
             for one in wrong
         ]
         yield _table(f"Clips of {run.id}", ["clip", "said", "taken for", "posterior", "listen"], cells, is_html=True)
+
+
+def _prose(text: str) -> str:
+    """Escape a text; what stands between backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], is_html: bool = False) -> str:

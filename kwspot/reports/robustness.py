@@ -142,7 +142,9 @@ def plot_robustness(records: Mapping[str, Record], path: Path) -> None:
     names = [c["name"] for c in first["conditions"] if c["kind"] not in (CLEAN, *CURVES)]
     with drawing(path, 10.4, 5.6, fitted=True) as (figure, whole):
         whole.remove()
-        panels = figure.subplot_mosaic([[kind, "others"] for kind in CURVES], width_ratios=(1.15, 1))
+        panels = figure.subplot_mosaic(
+            [[kind, "others"] for kind in CURVES], width_ratios=(1.15, 1), gridspec_kw={"wspace": 0.08}
+        )
         for i, (label, record) in enumerate(records.items()):
             look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)]}
             clean, _, _ = _points([c for c in record["conditions"] if c["kind"] == CLEAN])
@@ -168,6 +170,7 @@ def plot_robustness(records: Mapping[str, Record], path: Path) -> None:
         panels["others"].invert_yaxis()
         lowest = max(0.0, STEP_PERCENT * (panels["others"].get_xlim()[0] // STEP_PERCENT))
         panels["others"].set(xlabel=accuracy, xlim=(lowest, 100), title="other conditions")
+        panels["others"].locator_params(axis="x", nbins=5, integer=True)
         if len(records) > 1:
             panels[CURVES[0]].legend(loc="lower right")
 

@@ -18,6 +18,7 @@ from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.endpoints import endpoints, is_silent
 from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.recording import refused
+from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError, KwspotError, MissingError
 from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows, table_rows
 from kwspot.inference.detector import keywords_of
@@ -126,7 +127,7 @@ class Answers:
             for sound in sounds:
                 decoded = read_waveform(io.BytesIO(b64decode(sound, validate=True)), longest_s=LONGEST_S)
                 takes += takes_of({word: [decoded.waveform]}, decoded.sample_rate, encoder.sample_rate)
-        enrolled = enroll_takes(takes, encoder)
+        enrolled = enroll_takes([*takes, *other_voices(takes, encoder)], encoder)
         enrolled.write(path)
         expected, spotting = enrolled.expected, enrolled.metadata["spotting"]
         said = "With one take a word nothing can be said of how good it is."
@@ -135,6 +136,8 @@ class Answers:
                 f"Expected, with each take left out once: {expected.detected:.0%} of your words detected, "
                 f"{expected.accepted:.1%} of other words taken for one. Takes of one voice know one voice."
             )
+        if enrolled.spoken:
+            said = f"{said} Synthetic voices say {', '.join(enrolled.spoken)} too."
         return {"text": f"{said} Threshold {spotting['threshold']:g}."}
 
     def file_of(self, name: str) -> Path:

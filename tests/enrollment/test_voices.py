@@ -1,0 +1,71 @@
+"""Other voices: which names are spoken, whose takes are added, and what is never left out of the fit."""
+
+from dataclasses import replace
+
+import pytest
+
+from kwspot.enrollment.clips import Take
+from kwspot.enrollment.encoder import Encoder
+from kwspot.enrollment.enroll import enroll_takes
+from kwspot.enrollment.examples import window_length_for
+from kwspot.enrollment.expected import TAKES
+from kwspot.enrollment.spoken import speak
+from kwspot.enrollment.voices import other_voices
+from kwspot.errors import MissingPartError
+from kwspot.synthesis.engines import installed
+from tests.sounds import RATE
+from tests.words import word
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(threads=1)
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """One voice of another synthesiser stands for a person who says two words twice."""
+    said = speak(["window", "yellow"], n_voices=2, engines=["hibari"], seed=3)
+    return [replace(take, speaker=None, spoken=False) for take in said if take.is_keyword]
+
+
+def voices(takes, encoder, n_voices=3, engines=("pico",)):
+    return other_voices(takes, encoder, n_voices=n_voices, engines=engines)
+
+
+def test_other_voices_say_what_was_recorded(recorded, encoder):
+    added = voices(recorded, encoder)
+    assert all(take.spoken and take.speaker for take in added)
+    words = [take.word for take in added]
+    assert (words.count("window"), words.count("yellow")) == (3, 3)
+    assert words.count("unknown") == 12
+
+
+def test_a_name_that_was_not_recorded_is_not_added(recorded, encoder):
+    swapped = {"window": "yellow", "yellow": "cat"}
+    assert voices([replace(take, word=swapped[take.word]) for take in recorded], encoder) == []
+
+
+@pytest.mark.parametrize("name", ["word1", "مرحبا", "one two three four five", "42", "a-" * 60])
+def test_names_that_no_voice_says(encoder, name):
+    assert voices([Take(name, None, "x", word("rise"))], encoder) == []
+
+
+def test_without_voices_or_words_there_are_none(recorded, encoder, monkeypatch):
+    assert voices(recorded, encoder, n_voices=0) == []
+    assert voices([replace(take, spoken=True) for take in recorded], encoder) == []
+    assert voices([Take("unknown", None, "x", word("rise"))], encoder) == []
+    with pytest.raises(MissingPartError, match="'espeak' is not installed"):
+        monkeypatch.setattr("kwspot.synthesis.engines.installed", dict)
+        monkeypatch.setattr("kwspot.synthesis.corpus.installed", dict)
+        voices(recorded, encoder, engines=["espeak"])
+
+
+def test_recordings_alone_are_left_out_and_decide_the_window(recorded, encoder):
+    long = Take("window", "pico1", "slow", word("rise", seconds=2), spoken=True)
+    assert window_length_for([*recorded, long], encoder) == encoder.clip_length
+    assert window_length_for([long], encoder) > RATE
+    expected = enroll_takes([*recorded, *voices(recorded, encoder)], encoder).expected
+    assert (expected.n, expected.by, expected.n_speakers) == (len(recorded), TAKES, 1)
