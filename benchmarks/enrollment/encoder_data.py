@@ -1,8 +1,8 @@
-"""Clips of words -> FRAMES.npy, INDEX.tsv and TARGETS.npy, what `encoder` is trained on with a teacher.
+"""Clips of words -> FRAMES.npy and INDEX.tsv, what `encoder` is trained on, and with a teacher TARGETS.npy.
 
     python -m benchmarks.enrollment.encoder_data OUT --frames FRAMES.npy INDEX.tsv --corpus FOLDER[:N] …
-        --whisper MODEL --without yes --without no …
-    kwspot featurize encoder --from-frames OUT/frames.npy OUT/index.tsv --targets OUT/targets.npy --noise … --data OUT
+        --without yes --without no … [--whisper MODEL]
+    kwspot featurize encoder --from-frames OUT/frames.npy OUT/index.tsv --noise … --data OUT [--targets OUT/targets.npy]
 
 A CORPUS has the official layout (Speech Commands, `kwspot vocabulary`, `kwspot cut`); if N is given, so many clips of
 each word are taken. FRAMES are clips that somebody else made frames of, without sound; ln(mel power) = 0.1 * value -
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=Path, nargs=2)
     parser.add_argument("--corpus", action="append", default=[])
-    parser.add_argument("--whisper", type=Path, required=True)
+    parser.add_argument("--whisper", type=Path)
     parser.add_argument("--without", action="append", default=[])
     options = parser.parse_args()
     out: Path = options.out
@@ -179,12 +179,9 @@ def main() -> None:
         folder, _, n_each = name.partition(":")
         sources.append(of_corpus(Path(folder), int(n_each) if n_each else None, without))
     front_end = load_experiment("encoder").front_end
-    states = [whisper_states(source, front_end, options.whisper, out) for source in sources]
-    model = fit_projection(states, [word for source in sources for word in source.words])
     rows: list[tuple[str, str, str, str, int]] = []
     frames: list[NDArray[Any]] = []
-    targets: list[NDArray[np.float16]] = []
-    for source, part in zip(sources, states, strict=True):
+    for source in sources:
         names = ["/".join(path.parts[-3:]) for path in source.paths]
         n_frames = []
         for first in range(0, len(source.paths), PIECE):
@@ -192,13 +189,23 @@ def main() -> None:
             frames.append(log_mel_frames(clips, front_end).astype(np.float16))
             n_frames += [front_end.n_frames(len(clip)) for clip in clips]
         rows += zip(source.words, names, source.speakers, source.splits, n_frames, strict=True)
-        targets += embedded(model, part)
         print(f"{source.name}: {len(names):,} clips of {len(set(source.words)):,} words", flush=True)
     if options.frames:
         _add_frames(*options.frames, without, rows, frames)
-    n_left = len(rows) - sum(map(len, targets))
-    targets.append(np.full((n_left, N_FEATURES), np.nan, np.float16))
-    _write(out, rows, np.concatenate(frames), np.concatenate(targets))
+    targets = _targets(sources, front_end, options.whisper, out, len(rows)) if options.whisper else None
+    _write(out, rows, np.concatenate(frames), targets)
+
+
+def _targets(
+    sources: Sequence[Source], front_end: FrontEnd, whisper: Path, out: Path, n_rows: int
+) -> NDArray[np.float16]:
+    """Ask the teacher: (n_rows, N_FEATURES), not finite behind the clips of the sources."""
+    states = [whisper_states(source, front_end, whisper, out) for source in sources]
+    model = fit_projection(states, [word for source in sources for word in source.words])
+    targets = np.full((n_rows, N_FEATURES), np.nan, np.float16)
+    known = np.concatenate([piece for part in states for piece in embedded(model, part)])
+    targets[: len(known)] = known
+    return targets
 
 
 def _add_frames(values: Path, index: Path, without: set[str], rows: list[Any], frames: list[NDArray[Any]]) -> None:
@@ -220,12 +227,13 @@ def _add_frames(values: Path, index: Path, without: set[str], rows: list[Any], f
         rows.append((clip["word"], f"frames/{clip['name']}", clip["speaker"], splits[clip["split"]], picked.shape[1]))
 
 
-def _write(out: Path, rows: list[Any], frames: NDArray[Any], targets: NDArray[Any]) -> None:
+def _write(out: Path, rows: list[Any], frames: NDArray[Any], targets: NDArray[Any] | None) -> None:
     """Write what has a word that is there in training."""
     trained = {word for word, _, _, split, _ in rows if split == TRAIN}
     kept = [i for i, row in enumerate(rows) if row[0] in trained]
     np.save(out / "frames.npy", frames[kept])
-    np.save(out / "targets.npy", targets[kept])
+    if targets is not None:
+        np.save(out / "targets.npy", targets[kept])
     lines = ["\t".join(map(str, rows[i])) for i in kept]
     heading = "word\tname\tspeaker\tsplit\tn_frames"
     (out / "index.tsv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
