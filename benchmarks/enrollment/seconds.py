@@ -2,21 +2,17 @@
 
     python -m benchmarks.enrollment.seconds [--rounds 3]
 
-Ten words, five clips of each, by voices of one synthesiser under names that tell no speakers. Other voices say the
-words too, as their folders are named for what is said; with --voices 0 they do not. Start-up is the same command up to
-the first clip: its libraries imported and the encoder opened.
+Ten words, five clips of each, by five voices of one synthesiser (`kwspot synthesize`). Others say the words too, as
+their folders are named for what is said; with --voices 0 they do not. Start-up is the same command up to the first
+clip: its libraries imported and the encoder opened.
 """
 
 import argparse
-from pathlib import Path
-
-import soundfile
 
 from benchmarks.beside import cpu_s, in_turns, machine, peak_mb, process, scratch, table, write_page
-from kwspot.enrollment.spoken import speak
 
 WORDS = ("house", "window", "yellow", "computer", "garden", "music", "light", "kitchen", "morning", "seven")
-N_CLIPS, RATE = 5, 16_000
+SPEAK = ("synthesize", *WORDS, "--voices", "5", "--engine", "hibari", "--seed", "9", "--quiet")
 START = "import kwspot.enrollment.enroll; from kwspot.enrollment.encoder import Encoder; Encoder(threads=1)"
 PAGE = """# Enrolling ten words from five clips each
 
@@ -29,22 +25,14 @@ Goal: at most 15 s after start-up.
 """
 
 
-def write_clips(folder: Path) -> Path:
-    """Write the clips of ten words."""
-    said = [take for take in speak(WORDS, n_voices=N_CLIPS, engines=["hibari"], seed=9) if take.is_keyword]
-    for i, take in enumerate(said):
-        (folder / take.word).mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / take.word / f"take{i}.wav", take.waveform, RATE, "PCM_16")
-    return folder
-
-
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with scratch() as folder:
-        clips = write_clips(folder / "clips")
+        clips = folder / "clips"
+        process("-m", "kwspot", *SPEAK, "--out", str(clips))
         enroll = ["enroll", "own", "--clips", str(clips), "--again", "--runs", str(folder / "runs")]
         times = in_turns(
             options.rounds,

@@ -111,7 +111,8 @@ def enroll_takes(
     window_length = window_length_for(takes, encoder)
     before = _examples_before(added_to, encoder, window_length) if added_to else None
     known = {source.digest: source.name for source in before.sources} if before else {}
-    takes = [take for take in takes if not (take.spoken and take.digest in known)]
+    recorded = {take.digest for take in takes if not take.spoken}
+    takes = [take for take in takes if not (take.spoken and take.digest in known.keys() | recorded)]
     require_distinct(takes, known)
     window_length = before.window_length if before else window_length
     rng = rng_for(seed, "variants")

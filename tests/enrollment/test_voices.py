@@ -63,6 +63,14 @@ def test_without_voices_or_words_there_are_none(recorded, encoder, monkeypatch):
         voices(recorded, encoder, engines=["espeak"])
 
 
+def test_what_the_voices_said_before_is_not_taken_twice(recorded, encoder):
+    """A folder that `kwspot synthesize` wrote holds what the same voices say."""
+    added = voices(recorded, encoder)
+    given = [replace(take, spoken=False) for take in added if take.is_keyword]
+    sources = enroll_takes([*given, *added], encoder).metadata["enrollment"]["sources"]
+    assert [source["spoken"] for source in sources if source["word"] == "window"] == [False] * 3
+
+
 def test_recordings_alone_are_left_out_and_decide_the_window(recorded, encoder):
     long = Take("window", "pico1", "slow", word("rise", seconds=2), spoken=True)
     assert window_length_for([*recorded, long], encoder) == encoder.clip_length
