@@ -127,7 +127,10 @@ def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note
     task = resolve_task(experiment.task, cache, note)
     background = open_background(data, experiment.front_end) if experiment.train.background else None
     teachers = find_teachers(experiment, runs_dir, task.classes)
-    return Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir), background)
+    plan = Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir), background)
+    if plan.start and not plan.keeps_head:
+        note(f"starts from {plan.start.id}, all but its head, which told apart other classes, or in another order")
+    return plan
 
 
 def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ...]) -> list[runs.Run]:

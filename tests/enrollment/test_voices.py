@@ -1,15 +1,17 @@
 """Other voices: which names are spoken, whose takes are added, and what is never left out of the fit."""
 
 from dataclasses import replace
+from inspect import signature
 
 import pytest
 
+from kwspot.commands.enroll import enroll as command
 from kwspot.enrollment.clips import Take
 from kwspot.enrollment.encoder import Encoder
-from kwspot.enrollment.enroll import enroll_takes
+from kwspot.enrollment.enroll import enroll, enroll_takes
 from kwspot.enrollment.examples import window_length_for
 from kwspot.enrollment.expected import TAKES
-from kwspot.enrollment.spoken import speak
+from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.enrollment.voices import other_voices
 from kwspot.errors import MissingPartError
 from kwspot.synthesis.engines import installed
@@ -77,3 +79,7 @@ def test_recordings_alone_are_left_out_and_decide_the_window(recorded, encoder):
     assert window_length_for([long], encoder) > RATE
     expected = enroll_takes([*recorded, *voices(recorded, encoder)], encoder).expected
     assert (expected.n, expected.by, expected.n_speakers) == (len(recorded), TAKES, 1)
+
+
+def test_the_command_asks_as_many_voices_as_python_does():
+    assert signature(command).parameters["voices"].default == N_VOICES == signature(enroll).parameters["voices"].default

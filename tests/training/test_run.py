@@ -318,7 +318,10 @@ def test_a_run_that_starts_from_another_goes_on_with_its_weights(data, tmp_path)
 
 def test_a_run_of_other_words_gives_all_but_the_head(data, tmp_path):
     first = train(data, tmp_path, "train.epochs=3", "train.learning_rate=1e-2", "task=[left, right]")
-    second = train(data, tmp_path, "train.epochs=1", "train.learning_rate=1e-9", f"train.start_from={first.id}")
+    said: list[str] = []
+    more = ["train.epochs=1", "train.learning_rate=1e-9", f"train.start_from={first.id}"]
+    second = train(data, tmp_path, *more, callbacks=Callbacks(note=said.append))
+    assert f"starts from {first.id}, all but its head, which told apart other classes, or in another order" in said
     before, after = weights(first), weights(second)
     drawn = weights(train(data, tmp_path / "drawn", "train.epochs=1", "train.learning_rate=1e-9"))
     for name, weight in after.items():
