@@ -17,7 +17,7 @@ from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.examples import window_length_for
 from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.enrollment.variants import centred
-from kwspot.errors import ConfigError
+from kwspot.errors import KwspotError
 from kwspot.synthesis.engines import ENGINES, installed
 from kwspot.tasks import UNKNOWN
 
@@ -37,7 +37,8 @@ def other_voices(
     """Let `n_voices` of every fast engine, or of `engines`, say the words that were recorded.
 
     Returns takes of the words whose names say what was recorded, and of other texts as `unknown`; none without such
-    words or without an engine. Words that voices say already are left as they are.
+    words, or without an engine that can say them. Words that voices say already are left as they are. KwspotError if an
+    engine that is named fails.
     """
     spoken = {take.word for take in takes if take.spoken}
     recorded = dict.fromkeys(take.word for take in takes if take.is_keyword and take.word not in spoken)
@@ -47,7 +48,9 @@ def other_voices(
         return []
     try:
         said = speak([*named], n_voices=n_voices, seed=seed, engines=chosen, report=report)
-    except ConfigError:  # a name that takes a voice too long to say
+    except KwspotError:  # a name that takes too long to say, or an engine that does not work here
+        if engines is not None:
+            raise
         return []
     said = [replace(take, word=named.get(take.word, take.word)) for take in said]
     alike = _alike(takes, said, encoder)

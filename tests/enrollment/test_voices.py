@@ -13,7 +13,7 @@ from kwspot.enrollment.examples import window_length_for
 from kwspot.enrollment.expected import TAKES
 from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.enrollment.voices import other_voices
-from kwspot.errors import MissingPartError
+from kwspot.errors import KwspotError, MissingPartError
 from kwspot.synthesis.engines import installed
 from tests.sounds import RATE
 from tests.words import word
@@ -53,6 +53,16 @@ def test_a_name_that_was_not_recorded_is_not_added(recorded, encoder):
 @pytest.mark.parametrize("name", ["word1", "مرحبا", "one two three four five", "42", "a-" * 60])
 def test_names_that_no_voice_says(encoder, name):
     assert voices([Take(name, None, "x", word("rise"))], encoder) == []
+
+
+def test_an_engine_that_fails_is_done_without_unless_it_was_named(recorded, encoder, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise KwspotError("the engine died")
+
+    monkeypatch.setattr("kwspot.enrollment.voices.speak", fail)
+    assert voices(recorded, encoder, engines=None) == []
+    with pytest.raises(KwspotError, match="died"):
+        voices(recorded, encoder)
 
 
 def test_without_voices_or_words_there_are_none(recorded, encoder, monkeypatch):
