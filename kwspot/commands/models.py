@@ -113,8 +113,10 @@ def _described(known: dict[str, Any]) -> list[str]:
     """Describe a model file without a card, a line a fact; long lists are counted, --json has them."""
     shown = {"words": " ".join(known["labels"]), **{k: v for k, v in known.items() if k not in ("labels", "schema")}}
     if enrollment := shown.pop("enrollment", None):
-        takes = Counter(source["word"] for source in enrollment["sources"])
-        shown["takes"] = ", ".join(f"{word} {n}" for word, n in takes.items())
+        for key, spoken in (("takes", False), ("synthetic takes", True)):
+            takes = Counter(source["word"] for source in enrollment["sources"] if source.get("spoken", False) is spoken)
+            if takes:
+                shown[key] = ", ".join(f"{word} {n}" for word, n in takes.items())
         shown |= {f"expected {key}": value for key, value in enrollment["expected"].items()}
     return [line for key, value in shown.items() for line in _lines(key, value)]
 
