@@ -74,7 +74,9 @@ def enroll(
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import enroll_takes
     from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
+    from kwspot.inference.detector import keywords_of
     from kwspot.inference.model_zoo import enrolled_path
+    from kwspot.inference.spotter import Spotter
 
     path = enrolled_path(runs, name)
     if path.exists() and not (again or add):
@@ -82,7 +84,8 @@ def enroll(
     if add and not path.exists():
         raise MissingError(f"{path}: no such model to add to; without --add it is made")
     encoder = Encoder(threads=1)
-    takes = _takes(clips, text or [], encoder, voices, engine, seed, quiet)
+    known = keywords_of(Spotter(path, threads=1).labels) if add else []
+    takes = _takes(clips, text or [], known, encoder, voices, engine, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(
             takes, encoder, per_hour=per_hour, accepted=ACCEPTED if clips else ACCEPTED_SPOKEN,
@@ -98,6 +101,7 @@ def enroll(
 def _takes(
     clips: Path | None,
     texts: list[str],
+    known: list[str],
     encoder: "Encoder",
     voices: int,
     engines: list[str] | None,
@@ -109,10 +113,13 @@ def _takes(
     from kwspot.enrollment.voices import other_voices
 
     takes = read_takes(clips, encoder.sample_rate) if clips else []
+    avoid = [*known, *dict.fromkeys(take.word for take in takes)]
     with console.progress("speak", unit="clips", quiet=quiet, brief=not texts) as report:
         if texts:
-            takes += speak(texts, n_voices=voices, seed=seed, engines=engines, report=report)
-        return takes + other_voices(takes, encoder, n_voices=voices, seed=seed, engines=engines, report=report)
+            takes += speak(texts, n_voices=voices, seed=seed, engines=engines, avoid=avoid, report=report)
+        return takes + other_voices(
+            takes, encoder, n_voices=voices, seed=seed, engines=engines, avoid=known, report=report
+        )
 
 
 def described(enrolled: "Enrolled") -> list[str]:

@@ -32,12 +32,14 @@ def speak(
     n_voices: int = N_VOICES,
     seed: int = 1,
     engines: Sequence[str] | None = None,
+    avoid: Sequence[str] = (),
     folder: Path | None = None,
     report: Callable[..., None] = lambda done, total, message="": None,
 ) -> list[Take]:
     """Let every voice of every engine, or of `engines`, say every text, and a few others; its label is the text.
 
-    What they say is kept in `folder`, and read from there if they said it before.
+    The others are none of the words to `avoid`, which are keywords too. What they say is kept in `folder`, and read
+    from there if they said it before.
     ConfigError for a text that no voice can read or that is given twice, MissingPartError if no engine is installed.
     """
     wanted = [" ".join(unicodedata.normalize("NFC", text).split()) for text in texts]
@@ -45,7 +47,7 @@ def speak(
         _require_readable(text)
     if twice := next((text for text in wanted if [other.lower() for other in wanted].count(text.lower()) > 1), None):
         raise ConfigError(f"'{twice}': given twice")
-    negatives = choose_negatives(wanted, N_NEGATIVES, rng_for(seed, "texts"), read_lexicon())
+    negatives = choose_negatives(wanted, N_NEGATIVES, rng_for(seed, "texts"), read_lexicon(), avoid)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="kwspot-") as place:
         data = Path(place) / "spoken"
         synthesize_corpus(

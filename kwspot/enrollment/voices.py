@@ -32,22 +32,24 @@ def other_voices(
     n_voices: int = N_VOICES,
     seed: int = 1,
     engines: Sequence[str] | None = None,
+    avoid: Sequence[str] = (),
     report: Callable[..., None] = lambda done, total, message="": None,
 ) -> list[Take]:
     """Let `n_voices` of every fast engine, or of `engines`, say the words that were recorded.
 
     Returns takes of the words whose names say what was recorded, and of other texts as `unknown`; none without such
-    words, or without an engine that can say them. Words that voices say already are left as they are. KwspotError if an
-    engine that is named fails.
+    words, or without an engine that can say them. Words that voices say already are left as they are, and the other
+    texts are none of them, nor of the keywords to `avoid`. KwspotError if an engine that is named fails.
     """
-    spoken = {take.word for take in takes if take.spoken}
+    spoken = {take.word for take in takes if take.spoken and take.is_keyword}
     recorded = dict.fromkeys(take.word for take in takes if take.is_keyword and take.word not in spoken)
     named = {text: word for word in recorded if (text := _text_of(word))}
     chosen = [name for name in installed() if not ENGINES[name].slow] if engines is None else engines
     if not (named and chosen and n_voices):
         return []
     try:
-        said = speak([*named], n_voices=n_voices, seed=seed, engines=chosen, report=report)
+        others = [*avoid, *spoken, *recorded]
+        said = speak([*named], n_voices=n_voices, seed=seed, engines=chosen, avoid=others, report=report)
     except KwspotError:  # a name that takes too long to say, or an engine that does not work here
         if engines is not None:
             raise

@@ -118,24 +118,30 @@ def distance(one: str, other: str, most: int) -> int:
 
 
 def choose_negatives(
-    keywords: Sequence[str], n_each: int, rng: np.random.Generator, lexicon: Lexicon | None
+    keywords: Sequence[str],
+    n_each: int,
+    rng: np.random.Generator,
+    lexicon: Lexicon | None,
+    avoid: Sequence[str] = (),
 ) -> list[Negative]:
     """Choose `n_each` texts for every keyword, all different; none is a keyword, sounds like one, or is a form of one.
 
-    Of a phrase its parts and other orders of its words, then as many texts that sound alike as others. Fewer where
-    there are no more; without a lexicon only what `WORDS_35` gives. All is drawn from `rng`.
+    Nor of the words to `avoid`, which are keywords beside these. Of a phrase its parts and other orders of its words,
+    then as many texts that sound alike as others. Fewer where there are no more; without a lexicon only what `WORDS_35`
+    gives. All is drawn from `rng`.
     """
     chosen: dict[str, Negative] = {}
-    tabu = {keyword.lower() for keyword in keywords}
-    sounds = {said for keyword in keywords for said in _said(keyword, lexicon)}
-    others = _others(keywords, rng, lexicon)
+    spotted = [*keywords, *avoid]
+    tabu = {keyword.lower() for keyword in spotted}
+    sounds = {said for keyword in spotted for said in _said(keyword, lexicon)}
+    others = _others(spotted, rng, lexicon)
 
     def take(texts: Iterable[str], kind: str, keyword: str, n: int) -> None:
         end = len(chosen) + n
         for text in texts:
             if len(chosen) >= end:
                 return
-            if text in chosen or text.lower() in tabu or _said(text, lexicon) & sounds or _is_form(text, keywords):
+            if text in chosen or text.lower() in tabu or _said(text, lexicon) & sounds or _is_form(text, spotted):
                 continue
             chosen[text] = Negative(text, kind, keyword)
 

@@ -199,3 +199,28 @@ def test_names_that_say_what_was_recorded_are_spoken(project):
     assert "synthetic takes      Sky_Blue 3, unknown 12, window 3\n" in shown
     again = run("enroll", "house", "--clips", "clips", "--add", "--voices", 3, "--engine", "pico", "-q")
     assert again.exit_code == 0, again.stderr
+
+
+@pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")
+def test_the_words_of_a_model_are_no_other_texts_of_the_words_added_to_it(project, monkeypatch):
+    """Nor are words that were recorded those of a text beside them."""
+    asked = []
+
+    def listen(texts, **options):
+        asked.append((sorted(texts), sorted(set(options["avoid"]) - set(texts))))
+        return speak(texts, **options)
+
+    monkeypatch.setattr("kwspot.enrollment.spoken.speak", listen)
+    monkeypatch.setattr("kwspot.enrollment.voices.speak", listen)
+    how = ["--voices", 2, "--engine", "pico", "-q"]
+    assert run("enroll", "house", "--clips", "clips", *how).exit_code == 0
+    assert run("enroll", "house", "--text", "yes", "--add", *how).exit_code == 0
+    write_words(project / "more", ("high",), first_seed=500)
+    assert run("enroll", "house", "--text", "no", "--clips", "more", "--add", *how).exit_code == 0
+    known = ["fall", "rise"]
+    assert asked == [
+        (known, []),
+        (["yes"], known),
+        (["no"], ["fall", "high", "rise", "yes"]),
+        (["high"], ["fall", "no", "rise", "yes"]),
+    ]

@@ -72,6 +72,16 @@ def test_no_text_of_one_keyword_is_another():
     assert len(set(chosen)) == len(chosen)
 
 
+def test_keywords_beside_them_are_no_texts():
+    """A model that knows "house" is not taught that "house" is other speech when "yes" is added."""
+
+    def draw(avoid):
+        return {negative.text for negative in choose_negatives(["yes"], 99, np.random.default_rng(0), None, avoid)}
+
+    assert draw(["house", "cat", "word1"]) == set(WORDS_35) - {"yes", "house", "cat"}
+    assert draw(["yes"]) == draw([])
+
+
 def test_without_a_dictionary_other_words_remain():
     assert texts(["yes"], 10, lexicon=None) == texts(["yes"], 10, kind="other", lexicon=None)
     assert set(texts(["yes"], 99, lexicon=None)) == set(WORDS_35) - {"yes"}
