@@ -8,8 +8,11 @@ clip: its libraries imported and the encoder opened.
 """
 
 import argparse
+import shutil
 
 from benchmarks.beside import cpu_s, in_turns, machine, peak_mb, process, scratch, table, write_page
+from kwspot.corpus.layout import NOISE_FOLDER
+from kwspot.tasks import UNKNOWN
 
 WORDS = ("house", "window", "yellow", "computer", "garden", "music", "light", "kitchen", "morning", "seven")
 SPEAK = ("synthesize", *WORDS, "--voices", "5", "--engine", "hibari", "--seed", "9", "--quiet")
@@ -33,6 +36,8 @@ def main() -> None:
     with scratch() as folder:
         clips = folder / "clips"
         process("-m", "kwspot", *SPEAK, "--out", str(clips))
+        for folder_of_no_word in (UNKNOWN, NOISE_FOLDER):
+            shutil.rmtree(clips / folder_of_no_word)
         enroll = ["enroll", "own", "--clips", str(clips), "--again", "--runs", str(folder / "runs")]
         times = in_turns(
             options.rounds,

@@ -18,7 +18,7 @@ from kwspot.enrollment.examples import window_length_for
 from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.enrollment.variants import centred
 from kwspot.errors import KwspotError
-from kwspot.synthesis.engines import ENGINES, installed
+from kwspot.synthesis.corpus import chosen_engines
 from kwspot.tasks import UNKNOWN
 
 NEARER = 0.05  # of other words may resemble the recordings more than what the voices say
@@ -44,14 +44,14 @@ def other_voices(
     spoken = {take.word for take in takes if take.spoken and take.is_keyword}
     recorded = dict.fromkeys(take.word for take in takes if take.is_keyword and take.word not in spoken)
     named = {text: word for word in recorded if (text := _text_of(word))}
-    chosen = [name for name in installed() if not ENGINES[name].slow] if engines is None else engines
-    if not (named and chosen and n_voices):
+    if not (named and n_voices):
         return []
+    others = [*avoid, *spoken, *recorded]
     try:
-        others = [*avoid, *spoken, *recorded]
-        said = speak([*named], n_voices=n_voices, seed=seed, engines=chosen, avoid=others, report=report)
-    except KwspotError:  # a name that takes too long to say, or an engine that does not work here
-        if engines is not None:
+        fast = engines or list(chosen_engines(None))
+        said = speak([*named], n_voices=n_voices, seed=seed, engines=fast, avoid=others, report=report)
+    except KwspotError:  # a name that takes too long to say, no engine, or one that does not work here
+        if engines:
             raise
         return []
     said = [replace(take, word=named.get(take.word, take.word)) for take in said]

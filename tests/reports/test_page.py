@@ -42,7 +42,7 @@ def project(tmp_path, monkeypatch):
     for name in ("KWSPOT_DATA", "KWSPOT_RUNS"):
         monkeypatch.delenv(name, raising=False)
     run = make_run(tmp_path / "runs", "lstm")
-    make_run(tmp_path / "runs", "rnn", accuracies=(0.1, 0.2), why="Is it <worse> & why?")
+    make_run(tmp_path / "runs", "rnn", accuracies=(0.1, 0.2), why="Is it <worse> than `lstm` & why?")
     shutil.copy(Spotter.load().path, run.path / MODEL)
     speaker = next(f"{i:08x}" for i in range(100) if which_split(f"{i:08x}") == TEST)
     write_sound(tmp_path / "data" / "left" / f"{speaker}_nohash_0.wav", tone(440))
@@ -71,7 +71,7 @@ def test_one_file_has_it_all_and_loads_nothing(project):
     assert {"accuracy_validation of all runs", "Test accuracy against MACs of a clip"} <= set(alts)
     assert sum(alt.startswith("Confusion matrix") for alt in alts) == 2
     text = (project / "study.html").read_text()
-    assert "Is it &lt;worse&gt; &amp; why?" in text
+    assert "Is it &lt;worse&gt; than <code>lstm</code> &amp; why?" in text
     (clip,) = [found["src"] for tag, found in parts.tags if tag == "audio"]
     waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(clip.partition(",")[2])))
     assert (len(waveform), rate) == (16_000, 16_000)
