@@ -12,6 +12,7 @@ from tests.test_architecture import FILES, LEVELS, all_imports, kwspot_imports, 
 WIDTH, BOX_WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 720, 102, 34, 82, 24  # px
 LANE_WIDTH, GAP = 26, 16  # px: room for an arrow that passes a level, and between neighbours
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
+DARK = '@media (prefers-color-scheme: dark) {rect[fill="white"] {fill: #10161c} text {fill: #e9eef2}}'
 FONT = "ui-sans-serif, system-ui, sans-serif"
 Arrow = tuple[str, ...]  # package, a lane on every level between, imported package
 
@@ -92,6 +93,7 @@ def svg() -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="{FONT}">',
             '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
             f'orient="auto"><path d="M0 0 8 4 0 8z" fill="{GREY}"/></marker></defs>',
+            f"<style>{DARK}</style>",
             f'<rect width="{WIDTH}" height="{height}" rx="8" fill="white"/>',
             *(_arrow([(x[name], y[name]) for name in arrow]) for arrow in arrows),
             *boxes,

@@ -35,7 +35,7 @@ table {border-collapse: collapse; font-variant-numeric: tabular-nums}
 th, td {padding: .3rem .8rem; border-bottom: 1px solid light-dark(#d9d4c7, #2c3a46); text-align: right}
 th, td {white-space: nowrap}
 th:first-child, td:first-child {text-align: left}
-img {max-width: 100%; background: #fff; border-radius: 8px}
+img {max-width: 100%; border-radius: 8px}
 audio {height: 2rem; vertical-align: middle}
 """
 

@@ -280,7 +280,7 @@ def plot_confusion(evaluation: dict[str, Any], path: Path, title: str = "") -> N
         axes.grid(False)
         mesh = axes.pcolormesh(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), edgecolors="white", linewidth=0.4)
         for i, j in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[i, j] > 40 else "black"
+            colour = "white" if shares[i, j] > 40 else "#222222"  # no black: its ground is light in the dark, too
             axes.text(j + 0.5, i + 0.5, f"{counts[i, j]}", ha="center", va="center", fontsize=size, color=colour)
         axes.set_xticks(np.arange(n) + 0.5, classes, rotation=90, fontsize=8 if n <= 12 else 7)
         axes.set_yticks(np.arange(n) + 0.5, classes, fontsize=8 if n <= 12 else 7)

@@ -128,10 +128,10 @@ def _draw_posteriors(
     for i, word in enumerate(shown):
         style = STYLES[i // len(COLOURS) % len(STYLES)]
         axes.plot(times, rows[:, labels.index(word)], color=COLOURS[i % len(COLOURS)], linestyle=style, label=word)
-    axes.axhline(threshold, color="#555555", linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.axhline(threshold, color="#777777", linewidth=0.9, linestyle=(0, (4, 3)))
     axes.annotate(
         f"threshold {threshold:g}", (0, threshold), (3, 3), xycoords=("axes fraction", "data"),
-        textcoords="offset points", fontsize=8, color="#555555",
+        textcoords="offset points", fontsize=8, color="#777777",
     )  # fmt: skip
     axes.set(ylabel="smoothed posterior", ylim=(0, 1.04))
     if shown:

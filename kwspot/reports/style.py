@@ -2,7 +2,8 @@
 
 The same drawing gives the same bytes: no date, and ids salted with a constant. Matplotlib is imported late and
 without pyplot, so nothing here has a state or needs a display. Colours: Okabe and Ito's, safe for colour-blind
-eyes, without the yellow that white paper swallows; beyond seven, the line style tells experiments apart.
+eyes, without the yellow that white paper swallows; beyond seven, the line style tells experiments apart. An SVG turns
+dark where the page that shows it is dark: paper, ink and grid, and the colours that a dark ground swallows.
 """
 
 from base64 import b64encode
@@ -24,6 +25,19 @@ FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwsp
 PNG_DPI = 150
 MOST_LINES = 6  # in a panel: more cannot be followed
 STYLES = ("-", "--", ":", "-.")
+# What matplotlib writes stands in style attributes, or is the black that it leaves out.
+DARK = """
+@media (prefers-color-scheme: dark) {
+  path[style*="fill: #ffffff"] {fill: #10161c !important}
+  [style*="stroke: #000000"] {stroke: #e9eef2 !important}
+  [style*="stroke: #dddddd"] {stroke: #2c3a46 !important}
+  [style*="stroke: #0072b2"] {stroke: #4aa8e0 !important}
+  [style*="fill: #0072b2"] {fill: #4aa8e0 !important}
+  [style*="stroke: #440154"] {stroke: #9a6fb0 !important}
+  text:not([style*="fill:"]) {fill: #e9eef2}
+}
+"""
+STYLE_END = "</style>"
 RC = {
     "svg.hashsalt": "kwspot",
     "svg.fonttype": "none",  # text stays text: small, searchable
@@ -58,6 +72,9 @@ def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterato
         yield figure, axes
         with written_whole(path) as partial:
             figure.savefig(partial, format=form[1:], dpi=PNG_DPI, metadata=FORMS[form])
+            if form == ".svg":
+                source = partial.read_text(encoding="utf-8")
+                partial.write_text(source.replace(STYLE_END, DARK + STYLE_END, 1), encoding="utf-8", newline="\n")
 
 
 def svg_source(draw: Callable[[Path], None]) -> str:

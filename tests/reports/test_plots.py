@@ -4,6 +4,7 @@ from hashlib import sha256
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -25,7 +26,7 @@ from kwspot.reports.plots import (
     plot_run,
     write_plots,
 )
-from kwspot.reports.style import COLOURS, MOST_LINES
+from kwspot.reports.style import COLOURS, DARK, MOST_LINES
 from kwspot.tasks import WORDS_35
 from tests.records import make_evaluation, make_run
 
@@ -173,6 +174,20 @@ def test_the_same_records_give_the_same_bytes_in_another_process(rows, tmp_path)
     subprocess.run(command, env=environment, input=json.dumps(evaluation), text=True, check=True)
     assert digests_below(tmp_path / "first") == digests_below(tmp_path / "second")
     assert b"dc:date" not in (tmp_path / "first" / "confusion.svg").read_bytes()
+
+
+def test_figures_turn_dark_and_every_colour_that_they_turn_is_drawn(tmp_path):
+    plot_confusion(make_evaluation(0.9, WORDS_35[:9], n=900), tmp_path / "confusion.svg")
+    documents = Path(__file__).parents[2] / "docs" / "plots"
+    figures = [path for path in documents.rglob("*.svg") if path.name != "packages.svg"]
+    sources = [path.read_text("utf-8") for path in [*figures, tmp_path / "confusion.svg"]]
+    assert all(source.count(DARK) == 1 for source in sources)
+    drawn = "".join(source.replace(DARK, "") for source in sources)
+    turned = re.findall(r'style\*="((?:fill|stroke): #\w+)"', DARK)
+    assert "fill: #ffffff" in turned and all(look in drawn for look in turned)
+    # What stands in a cell keeps its ink, as the cell keeps its ground.
+    cells = [text for text in ElementTree.parse(tmp_path / "confusion.svg").iter(f"{SVG}text") if text.text.isdecimal()]
+    assert cells and all("fill:" in cell.get("style") for cell in cells)
 
 
 def test_a_users_matplotlibrc_changes_nothing(rows, tmp_path):
