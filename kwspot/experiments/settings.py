@@ -94,12 +94,21 @@ class FrontEnd(Settings):
         return digest_of(self.model_dump())
 
 
+class BandSettings(Settings):
+    """Convolutions over bands as well: a voice higher or lower is much the same, moved."""
+
+    joined: Positive  # size of a step: a linear layer joins what is left of the bands
+    kernel: Positive = 3  # bands
+    stride: Positive = 2  # of each convolution: two of them leave a quarter of the bands
+
+
 class StemSettings(Settings):
     """Convolutions over time before the recurrence, one for every number of channels."""
 
     channels: Annotated[list[Positive], Field(min_length=1)]
     kernel: Positive = 5  # frames, or outputs of the convolution before
     stride: Positive = 2  # of each convolution: two of them make a step of every fourth frame
+    bands: BandSettings | None = None  # over bands as well; without it every band is a channel
 
 
 class ModelSettings(Settings):

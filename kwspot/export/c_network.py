@@ -181,7 +181,10 @@ class _Reader:
 
     def _convolution(self, node: onnx.NodeProto) -> Convolution:
         stride = next(attribute.ints[0] for attribute in node.attribute if attribute.name == "strides")
-        return Convolution(self.value(node.input[1]).transpose(0, 2, 1), self.value(node.input[2]), stride)
+        weights = self.value(node.input[1])
+        if weights.ndim != 3:
+            raise ConfigError("a stem that convolves over bands as well (model.stem.bands), which the C has not")
+        return Convolution(weights.transpose(0, 2, 1), self.value(node.input[2]), stride)
 
     def _layer(self, node: onnx.NodeProto) -> Layer:
         w, r, b = (self.value(name) for name in node.input[1:4])

@@ -66,11 +66,21 @@ def convolved(features: Var, stem: ConvStem | None) -> Var:
     """Run the convolutions, each with its BatchNorm in its weights."""
     if stem is None:
         return features
-    x = op.transpose(features, perm=(0, 2, 1))
+    x = op.transpose(features, perm=(0, 2, 1)) if stem.join is None else op.unsqueeze(features, ints([1]))
     for layer in cast(Sequence[ConvNorm], stem.layers):
-        weight, bias = layer.folded()
-        x = op.relu(op.conv(x, weight_of(weight), weight_of(bias), strides=layer.convolution.stride))
+        x = _convolution(x, layer)
+    if stem.join is not None:
+        n_values = stem.join.convolution.in_channels
+        x = _convolution(op.reshape(op.transpose(x, perm=(0, 1, 3, 2)), ints([0, n_values, -1])), stem.join)
     return op.transpose(x, perm=(0, 2, 1))
+
+
+def _convolution(x: Var, layer: ConvNorm) -> Var:
+    weight, bias = layer.folded()
+    padding = [int(n) for n in layer.convolution.padding]
+    return op.relu(
+        op.conv(x, weight_of(weight), weight_of(bias), strides=layer.convolution.stride, pads=[*padding, *padding])
+    )
 
 
 def stacked(features: Var, n: int, size: int) -> Var:

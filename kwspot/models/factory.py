@@ -34,7 +34,7 @@ def build_model(
     feature_norm = FeatureNorm(n_mels) if settings.feature_norm == "standard" else None
     if settings.published is not None:
         return PublishedModel(PUBLISHED[settings.published](n_mels, n_classes), feature_norm, merge)
-    stem = None if settings.stem is None else ConvStem(n_mels, **settings.stem.model_dump())
+    stem = None if settings.stem is None else ConvStem(n_mels, settings.stem)
     encoder = Encoder(
         CELLS[settings.cell],
         settings.frame_stack * (n_mels if stem is None else stem.output_size),

@@ -8,12 +8,14 @@ What lies behind a clip's last frame never reaches its logits: a backward direct
 and every pooling looks at real frames only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from kwspot.experiments.settings import StemSettings
 
 
 class FeatureNorm(nn.Module):
@@ -60,15 +62,23 @@ def stack_frames(x: Tensor, n: int) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """Convolution over time, BatchNorm (Ioffe & Szegedy, arXiv:1502.03167), ReLU.
+    """Convolution, BatchNorm (Ioffe & Szegedy, arXiv:1502.03167), ReLU.
 
-    x (batch, n_in, n_frames) -> (batch, n_out, 1 + (n_frames - kernel) // stride)
+    Over time, x (batch, n_in, n_frames) -> (batch, n_out, 1 + (n_frames - kernel) // stride); over bands as well,
+    x (batch, n_in, n_frames, n_bands), with bands of zeros, the mean of training, on either side of the bands.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, bands: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(n_in, n_out, kernel, stride, bias=False)
-        self.norm = nn.BatchNorm1d(n_out)
+        self.convolution: nn.Conv1d | nn.Conv2d
+        self.norm: nn.BatchNorm1d | nn.BatchNorm2d
+        if bands is None:
+            self.convolution = nn.Conv1d(n_in, n_out, kernel, stride, bias=False)
+            self.norm = nn.BatchNorm1d(n_out)
+        else:  # kernel and stride over bands
+            sizes, strides = (kernel, bands[0]), (stride, bands[1])
+            self.convolution = nn.Conv2d(n_in, n_out, sizes, strides, padding=(0, bands[0] // 2), bias=False)
+            self.norm = nn.BatchNorm2d(n_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, normalise, cut off below zero."""
@@ -78,32 +88,45 @@ class ConvNorm(nn.Module):
         """Return weight and bias of the one convolution that a trained layer comes to before its ReLU."""
         mean, var = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight / torch.sqrt(var + self.norm.eps)
-        return self.convolution.weight * scale[:, None, None], self.norm.bias - mean * scale
+        weight = self.convolution.weight
+        return weight * scale.view(-1, *[1] * (weight.ndim - 1)), self.norm.bias - mean * scale
 
 
 class ConvStem(nn.Module):
     """Convolutions over time before the recurrence, so that it has fewer and richer steps.
 
-    features (batch, n_frames, n_mels) -> (batch, n_steps, channels[-1])
+    features (batch, n_frames, n_mels) -> (batch, n_steps, output_size)
 
-    Nothing is padded: step t sees the `reach` frames from frame t * stride on, so a stream can compute it as soon as
-    they are there.
+    Nothing is padded over time: step t sees the `reach` frames from frame t * stride on, so a stream can compute it as
+    soon as they are there. With `bands` the convolutions move over bands as well, and `join` makes a step of what they
+    leave of them; without, every band is a channel of the first.
     """
 
-    def __init__(self, n_mels: int, channels: Sequence[int], kernel: int, stride: int) -> None:
+    def __init__(self, n_mels: int, settings: StemSettings) -> None:
         super().__init__()
+        channels, bands = settings.channels, settings.bands
+        sizes = [n_mels if bands is None else 1, *channels]
+        over_bands = None if bands is None else (bands.kernel, bands.stride)
         self.layers = nn.ModuleList(
-            ConvNorm(before, after, kernel, stride) for before, after in pairwise([n_mels, *channels])
+            ConvNorm(before, after, settings.kernel, settings.stride, over_bands) for before, after in pairwise(sizes)
         )
-        self.output_size = channels[-1]
-        self.stride = stride ** len(channels)  # frames from a step to the next
-        self.reach = 1 + sum((kernel - 1) * stride**i for i in range(len(channels)))
+        self.join: ConvNorm | None = None
+        if bands is not None:
+            left = n_mels
+            for _ in channels:
+                left = 1 + (left + 2 * (bands.kernel // 2) - bands.kernel) // bands.stride
+            self.join = ConvNorm(left * channels[-1], bands.joined, 1, 1)
+        self.output_size = channels[-1] if bands is None else bands.joined
+        self.stride = settings.stride ** len(channels)  # frames from a step to the next
+        self.reach = 1 + sum((settings.kernel - 1) * settings.stride**i for i in range(len(channels)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map frames to steps."""
-        x = features.transpose(1, 2)
+        x = features.transpose(1, 2) if self.join is None else features[:, None]
         for layer in self.layers:
             x = layer(x)
+        if self.join is not None:  # (batch, channels, n_steps, n_bands)
+            x = self.join(x.transpose(2, 3).flatten(1, 2))
         return x.transpose(1, 2)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kwspot import Spotter, Stream
 from kwspot.cli import app
 from kwspot.errors import ConfigError, IntegrityError, MissingError
-from kwspot.experiments.settings import FrontEnd, ModelSettings, StemSettings
+from kwspot.experiments.settings import BandSettings, FrontEnd, ModelSettings, StemSettings
 from kwspot.export import c_check
 from kwspot.export.c_check import Compiled, compiler, write_checked
 from kwspot.export.c_network import read_network
@@ -143,7 +143,15 @@ def test_weights_of_8_bits_stay_as_they_are(tmp_path):
         assert np.allclose(layer.states / scales, np.rint(layer.states / scales), atol=1e-3)
 
 
-@pytest.mark.parametrize("settings", [{"cell": "mingru"}, {"cell": "rnn_ln"}, {"cell": "gru", "bidirectional": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cell": "mingru"},
+        {"cell": "rnn_ln"},
+        {"cell": "gru", "bidirectional": True},
+        {"cell": "gru", "stem": StemSettings(channels=[3], bands=BandSettings(joined=5))},
+    ],
+)
 def test_what_the_c_cannot_do_is_refused(settings, tmp_path):
     with pytest.raises(ConfigError, match="C"):
         write_c(model_file(model_of(settings), tmp_path), tmp_path / "c")

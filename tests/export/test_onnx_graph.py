@@ -5,16 +5,17 @@ import onnxruntime
 import pytest
 import torch
 
-from kwspot.experiments.settings import FrontEnd, ModelSettings, StemSettings
+from kwspot.experiments.settings import BandSettings, FrontEnd, ModelSettings, StemSettings
 from kwspot.export.onnx_graph import clip_graph, network_graph, state_parts, stream_graph
 from kwspot.features.log_mel import LogMel
 from kwspot.models.cost import count_parameters
 from kwspot.models.factory import CELLS, build_model
-from kwspot.models.recurrent import MergeClasses
+from kwspot.models.recurrent import ConvNorm, MergeClasses
 
 FRONT_END = FrontEnd(clip_ms=330.0)
 N_CLASSES = 5
 STEM = StemSettings(channels=[7, 9], kernel=4, stride=2)
+OVER_BANDS = StemSettings(channels=[3, 5], kernel=4, bands=BandSettings(joined=9, kernel=3, stride=2))
 VARIANTS = [
     {"cell": cell, "bidirectional": bidirectional, "pooling": pooling, "frame_stack": frame_stack, **more}
     for cell in CELLS
@@ -25,6 +26,7 @@ VARIANTS = [
         ("max", 3, {"num_layers": 1}),
         ("attention", 2, {"attention_heads": 2}),
         ("mean", 1, {"stem": STEM, "feature_norm": "standard"}),
+        ("attention", 1, {"stem": OVER_BANDS, "feature_norm": "standard"}),
         ("last", 1, {"merge": MergeClasses(at=3, n_words=4)}),
         ("max", 1, {"merge": MergeClasses(at=N_CLASSES - 1, n_words=2)}),
     )
@@ -38,7 +40,7 @@ def model_of(merge=None, **settings):
     if model.feature_norm is not None:
         model.feature_norm.fit(torch.randn(FRONT_END.n_mels) - 8, torch.rand(FRONT_END.n_mels) + 1)
     if model.stem is not None:
-        for layer in model.stem.layers:
+        for layer in (module for module in model.stem.modules() if isinstance(module, ConvNorm)):
             for statistic in (layer.norm.running_mean, layer.norm.running_var, layer.norm.weight.data):
                 statistic.uniform_(0.5, 1.5)
     return model

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from kwspot.experiments.registry import load_registry
-from kwspot.experiments.settings import ModelSettings, StemSettings
+from kwspot.experiments.settings import BandSettings, ModelSettings, StemSettings
 from kwspot.models.cells import RNN, FastRNN, MinGRU
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.factory import CELLS, build_model
-from kwspot.models.recurrent import fill_up, reverse_clips, stack_frames
+from kwspot.models.recurrent import ConvStem, fill_up, reverse_clips, stack_frames
 
 N_FRAMES, N_MELS, N_CLASSES = 23, 6, 4
 
@@ -26,7 +26,12 @@ VARIANTS = [
     for pooling in ("last", "mean", "max", "attention")
     for frame_stack in (1, 4)
 ] + [
-    {"stem": StemSettings(channels=[5, 7], kernel=3, stride=2), "frame_stack": frame_stack, "bidirectional": True}
+    {
+        "stem": StemSettings(channels=[5, 7], kernel=3, stride=2, bands=bands),
+        "frame_stack": frame_stack,
+        "bidirectional": True,
+    }
+    for bands in (None, BandSettings(joined=6, kernel=4))
     for frame_stack in (1, 2)
 ]
 
@@ -195,8 +200,30 @@ def test_stem_and_attention_equal_hand_counts():
     )
 
 
-def test_stem_sees_its_reach_and_no_further():
-    model = model_of(stem=StemSettings(channels=[5, 7], kernel=3, stride=2), frame_stack=2)
+def test_stem_over_bands_equals_hand_counts():
+    stem = StemSettings(channels=[32, 64], bands=BandSettings(joined=128))
+    model = build_model(ModelSettings(num_layers=1, stem=stem), 40, 35)
+    convolutions = 5 * 3 * 32 + 5 * 3 * 32 * 64 + 10 * 64 * 128
+    assert count_parameters(model) == convolutions + 2 * (32 + 64 + 128) + 128 * 257 + 129 * 35
+    n_first, n_steps = (98 - 5) // 2 + 1, ((98 - 5) // 2 + 1 - 5) // 2 + 1
+    in_stem = n_first * 20 * 5 * 3 * 32 + n_steps * (10 * 5 * 3 * 32 * 64 + 10 * 64 * 128)
+    assert count_macs(model, 98, 40) == in_stem + n_steps * 2 * 128 * 128 + 128 * 35
+
+
+def test_a_stem_over_bands_takes_what_is_moved_for_much_the_same():
+    """Before `join`, moved by one stride of the bands, the same comes out, moved."""
+    settings = StemSettings(channels=[5], kernel=3, bands=BandSettings(joined=6))
+    torch.manual_seed(0)
+    (layer,) = ConvStem(N_MELS, settings).eval().layers
+    features = torch.randn(1, 1, N_FRAMES, N_MELS)
+    there, moved = layer(features), layer(features.roll(2, dims=3))
+    torch.testing.assert_close(there[..., 1:-2], moved[..., 2:-1])
+    assert not torch.allclose(there, moved)
+
+
+@pytest.mark.parametrize("bands", [None, BandSettings(joined=6)])
+def test_stem_sees_its_reach_and_no_further(bands):
+    model = model_of(stem=StemSettings(channels=[5, 7], kernel=3, stride=2, bands=bands), frame_stack=2)
     assert (model.step_frames, model.reach) == (8, 11)
     features, lengths = torch.randn(1, N_FRAMES, N_MELS), torch.tensor([N_FRAMES])
     states, n_steps = model.states(features, lengths)
