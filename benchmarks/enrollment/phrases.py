@@ -69,7 +69,7 @@ PAGE = """# Wake phrases from text alone
 Written by `{program} DATA RECORDINGS`; its first lines say what is measured.
 **The voices that say the phrases are synthetic**: {n} of Kokoro, once each, in noise at 10 dB SNR. Others enrolled
 them, {n_voices} voices each of {engines}. False alarms are those in {hours:.2f} hours of people who read aloud
-({n_recordings} recordings, {split}). Seed {seed}.
+({n_recordings} recordings, {split}). Seed {seed}. The bundled encoder has heard Kokoro say other words in training.
 
 {table}
 
