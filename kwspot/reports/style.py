@@ -9,6 +9,7 @@ dark where the page that shows it is dark: paper, ink and grid, and the colours 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ DARK = """
   text:not([style*="fill:"]) {fill: #e9eef2}
 }
 """
-STYLE_END = "</style>"
+STYLE_END = b"</style>"
 RC = {
     "svg.hashsalt": "kwspot",
     "svg.fonttype": "none",  # text stays text: small, searchable
@@ -71,10 +72,11 @@ def drawing(path: Path, width: float, height: float, *, fitted: bool) -> Iterato
             figure.subplots_adjust(left=0.11, right=0.97, top=0.92, bottom=0.13)
         yield figure, axes
         with written_whole(path) as partial:
-            figure.savefig(partial, format=form[1:], dpi=PNG_DPI, metadata=FORMS[form])
+            figure.savefig(drawn := BytesIO(), format=form[1:], dpi=PNG_DPI, metadata=FORMS[form])
+            content = drawn.getvalue()
             if form == ".svg":
-                source = partial.read_text(encoding="utf-8")
-                partial.write_text(source.replace(STYLE_END, DARK + STYLE_END, 1), encoding="utf-8", newline="\n")
+                content = content.replace(STYLE_END, DARK.encode() + STYLE_END, 1)
+            partial.write_bytes(content)
 
 
 def svg_source(draw: Callable[[Path], None]) -> str:
