@@ -86,6 +86,10 @@ class OneLineErrors(TyperGroup):
             raise _failed(_refusal(error)) from error
         except KeyboardInterrupt:
             raise _failed("interrupted", 128 + signal.SIGINT) from None
+        except ImportError as error:  # what a library in C makes of a signal while it is being loaded
+            if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+                raise error.__cause__ from None
+            raise
 
 
 def _refusal(error: OSError | MemoryError) -> str:

@@ -120,3 +120,17 @@ def test_a_signal_at_any_moment_is_one_line(clip, number, after_s):
             break
     assert code == 128 + number
     assert stderr in ("error: interrupted\n", "error: terminated\n")
+
+
+@pytest.mark.parametrize(
+    ("signalled", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (ValueError("no signal"), 1)]
+)
+def test_a_signal_while_a_library_is_being_loaded_ends_as_at_any_moment(clip, monkeypatch, signalled, code):
+    def load(*_):
+        raise ImportError("initialization failed") from signalled
+
+    monkeypatch.setattr("kwspot.cli.require", load)
+    done = CliRunner().invoke(app, ["predict", "a.wav"])
+    assert done.exit_code == code
+    assert isinstance(done.exception, ImportError if code == 1 else SystemExit)
+    assert done.stderr == ("error: interrupted\n" if code == 130 else "")
