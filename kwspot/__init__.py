@@ -52,5 +52,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List what there is, imported or not."""
-    return sorted({*globals(), *__all__})
+    """List what is offered, imported or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -9,6 +9,7 @@ torchaudio's reader needs ffmpeg since 2.9, and its resampler is torch.
 
 from dataclasses import dataclass, replace
 from io import BytesIO
+from numbers import Real
 import os
 from pathlib import Path
 import re
@@ -28,6 +29,7 @@ Waveform = NDArray[np.float32]
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header beyond them is damaged
 BYTES, FULL_SCALE = 2, 2.0**15  # of a sample of 16 bits
+WIDEST = 4  # bytes of an integer whose full scale is known: 64 bits are what counting gives
 LOUDEST = 10.0  # times full scale; floats beyond it are integers that nobody scaled
 STREAMED = 0x7FFF_0000  # a length written by programs that could not know it; not a promise
 WHOLE = 0.99  # of the promised samples must be there
@@ -171,6 +173,8 @@ def as_waveform(samples: Any) -> Waveform:
     if array.dtype.kind not in "if":
         raise ValueError(f"a waveform of floats or signed integers is needed, got {array.dtype}")
     if array.dtype.kind == "i":
+        if array.dtype.itemsize > WIDEST:
+            raise ValueError(f"integers of 8, 16 or 32 bits of full scale are needed, or floats, got {array.dtype}")
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     peak = float(np.abs(array).max())
     if not np.isfinite(peak):
@@ -182,6 +186,8 @@ def as_waveform(samples: Any) -> Waveform:
 
 def require_hz(rate: float) -> int:
     """Return a sample rate as whole Hz; ValueError if no sound has it."""
+    if not isinstance(rate, Real):
+        raise ValueError(f"a sample rate is a number of Hz, got {rate!r:.40}")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):
         raise ValueError(f"a sample rate of {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz is needed, got {rate}")
     return int(rate)

@@ -10,9 +10,7 @@ import re
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol
-
-import typer
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from kwspot.errors import ConfigError
 from kwspot.names import escaped
@@ -34,19 +32,21 @@ FORGED = re.compile(r"\n(?!  )")  # a message may have more lines, indented: no 
 
 def say(text: str) -> None:
     """Print data on stdout, which may be several lines; what is unprintable beside line ends and tabs as escapes."""
-    typer.echo(_escaped(text))
+    _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """Print a message on stderr; of more lines, all but the first are indented."""
     try:
-        typer.echo(_escaped(FORGED.sub(lambda match: escaped(match[0]), text)), err=True)
+        _write(sys.stderr, FORGED.sub(lambda match: escaped(match[0]), text))
     except OSError:  # nobody reads it, or its disk is full: no reason to end
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
-def _escaped(text: str) -> str:
-    return "".join(part if part in "\n\t" else escaped(part) for part in re.split(r"([\n\t])", text))
+def _write(file: TextIO, text: str) -> None:
+    """Write a line at once; not by `typer.echo`, which writes past rich, into a bar that is shown."""
+    file.write("".join(part if part in "\n\t" else escaped(part) for part in re.split(r"([\n\t])", text)) + "\n")
+    file.flush()
 
 
 def error(text: str) -> None:

@@ -18,7 +18,16 @@ import unicodedata
 
 import numpy as np
 
-from kwspot.audio.reading import SUFFIXES, AudioError, Waveform, as_waveform, duration_s, read_waveform, resample
+from kwspot.audio.reading import (
+    SUFFIXES,
+    AudioError,
+    Waveform,
+    as_waveform,
+    duration_s,
+    read_waveform,
+    require_hz,
+    resample,
+)
 from kwspot.corpus.layout import NOISE_FOLDER
 from kwspot.enrollment.endpoints import endpoints, is_silent
 from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
@@ -79,18 +88,21 @@ def read_takes(folder: Path, sample_rate: int) -> list[Take]:
 
 def takes_of(words: Mapping[str, Iterable[Any]], sample_rate: int | None, model_rate: int) -> list[Take]:
     """Make takes of paths, and of waveforms (n_samples,) at `sample_rate` Hz; only paths tell the speakers."""
+    for word, clips in words.items():
+        if isinstance(clips, str | os.PathLike | np.ndarray):
+            raise ConfigError(f"{word}: a list of clips is needed, even of one: [clip]")
     given = [(word, clip) for word, clips in words.items() for clip in clips]
     paths = [(word, Path(clip)) for word, clip in given if isinstance(clip, str | os.PathLike)]
     speakers = iter(speakers_of([(word, path.name) for word, path in paths]))
     if unfit := [word for word in words if not (word and is_printable(word))]:
         raise ConfigError(f"{unfit[0]!r}: no word: empty, or of characters that cannot be printed")
-    takes = []
+    takes, rate = [], model_rate if sample_rate is None else require_hz(sample_rate)
     for i, (word, clip) in enumerate(given):
         label = BACKGROUND.get(word, unicodedata.normalize("NFC", word))
         if isinstance(clip, str | os.PathLike):
             takes.append(_read(label, next(speakers), Path(clip), model_rate))
         else:
-            waveform = resample(as_waveform(clip), sample_rate or model_rate, model_rate)
+            waveform = resample(as_waveform(clip), rate, model_rate)
             takes.append(_checked(label, None, f"{word}, clip {i + 1}", waveform, model_rate))
     return takes
 

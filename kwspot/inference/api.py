@@ -7,7 +7,7 @@ A model is opened once and kept for as long as its file does not change.
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +41,14 @@ def predict(
     waveform that cannot be right, MissingError without a file, AudioError for one that is not audio.
     """
     spotter = _spotter(model, runs_dir)
-    if isinstance(sound, np.ndarray):
-        return spotter.predict(sound, sample_rate, n_top)
-    _refuse_rate(sample_rate)
-    return spotter.predict_file(sound, n_top)
+    if isinstance(sound, str | Path) or hasattr(sound, "read"):
+        _refuse_rate(sample_rate)
+        return spotter.predict_file(cast("str | Path | BinaryIO", sound), n_top)
+    return spotter.predict(sound, sample_rate, n_top)
 
 
 def spot(
-    sound: Sound | Iterable[NDArray[Any]],
+    sound: Sound | BinaryIO | Iterable[NDArray[Any]],
     sample_rate: int | None = None,
     *,
     model: str | Path | None = None,
@@ -101,10 +101,14 @@ def _opened(
     return streaming_model, detection_settings(streaming_model.metadata, **asked)
 
 
-def _blocks(sound: Sound | Iterable[NDArray[Any]], sample_rate: int | None, wanted: int) -> Iterator[Waveform]:
-    if isinstance(sound, (str, Path)):
+def _blocks(
+    sound: Sound | BinaryIO | Iterable[NDArray[Any]], sample_rate: int | None, wanted: int
+) -> Iterator[Waveform]:
+    if isinstance(sound, str | Path):
         _refuse_rate(sample_rate)
         return file_blocks(Path(sound), wanted)
+    if hasattr(sound, "read"):
+        raise ValueError("an open file is not read in blocks: give its path, or its samples with their sample_rate")
     if sample_rate is None:
         raise ValueError("a waveform without a sample_rate: give it, in Hz")
     rate = require_hz(sample_rate)

@@ -78,11 +78,13 @@ class Spotter:
     Sound longer than `clip_length` is cropped to its loudest part.
     """
 
-    def __init__(self, path: Path, *, name: str | None = None, threads: int = 0, content: bytes | None = None) -> None:
-        self.path, self.name = path, name or str(path)
-        self.session = open_session(path, threads, content)
-        self.metadata = read_metadata(self.session, path)
-        require_graph(self.session, path, ["waveform"], {"posteriors": len(self.metadata["labels"])})
+    def __init__(
+        self, path: str | Path, *, name: str | None = None, threads: int = 0, content: bytes | None = None
+    ) -> None:
+        self.path, self.name = Path(path), name or str(path)
+        self.session = open_session(self.path, threads, content)
+        self.metadata = read_metadata(self.session, self.path)
+        require_graph(self.session, self.path, ["waveform"], {"posteriors": len(self.metadata["labels"])})
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         if not self.labels:
             raise IntegrityError(f"{path}: knows no words, so it cannot predict any")
@@ -124,7 +126,8 @@ class Spotter:
                 f"{len(samples):,} samples without a sample_rate: at the model's {self.sample_rate:,} Hz they would be "
                 f"{len(samples) / self.sample_rate:.2f} s, longer than a clip; give their sample_rate"
             )
-        return fit_clip(Decoded(samples, require_hz(sample_rate or self.sample_rate)), self).waveform
+        rate = require_hz(self.sample_rate if sample_rate is None else sample_rate)
+        return fit_clip(Decoded(samples, rate), self).waveform
 
     def read(self, source: str | Path | BinaryIO) -> Waveform:
         """Read a file as a clip for `predict_clips`."""
@@ -135,6 +138,8 @@ class Spotter:
 
         A word with a posterior below `threshold` becomes `unknown`.
         """
+        if n_top < 1:
+            raise ValueError(f"n_top: 1 or more is needed, got {n_top}")
         predictions = []
         for n_samples, alike in groupby(clips, key=len):
             for row in self.posteriors(np.stack(list(alike))):

@@ -116,3 +116,8 @@ def test_arrays_and_paths_are_the_same_takes(tmp_path):
     assert of_path.digest == of_array.digest
     with pytest.raises(ValueError, match="waveform"):
         takes_of({"rise": [np.zeros((2, 100))]}, RATE, RATE)
+    for alone in (path, str(path), said):
+        with pytest.raises(ConfigError, match="rise: a list of clips is needed"):
+            takes_of({"rise": alone}, RATE, RATE)
+    with pytest.raises(ValueError, match="got 0"):
+        takes_of({"rise": [said]}, 0, RATE)

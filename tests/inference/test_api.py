@@ -79,7 +79,11 @@ def test_a_waveform_of_another_rate_is_the_same_sound(said):
         (tone(440) * 20_000, RATE, r"in \[-1, 1\] is needed, got samples up to 6e\+03"),
         (np.zeros(9, np.uint8), RATE, "got uint8"),
         (np.zeros(0, np.float32), RATE, r"got shape \(0,\)"),
+        (np.zeros(9, np.int64), RATE, "8, 16 or 32 bits of full scale are needed, or floats, got int64"),
+        (b"RIFF", RATE, "one channel is needed"),
         (tone(440), 16, "1,000 to 768,000 Hz is needed, got 16"),
+        (tone(440), 0, "1,000 to 768,000 Hz is needed, got 0"),
+        (tone(440), "16000", "a number of Hz, got '16000'"),
     ],
 )
 def test_a_waveform_that_cannot_be_right_is_refused(waveform, rate, message):
@@ -96,10 +100,21 @@ def test_a_rate_is_needed_for_samples_and_only_for_them(tmp_path):
             function(path, RATE)
     with pytest.raises(MissingError):
         kwspot.predict(tmp_path / "none.wav")
+    with path.open("rb") as file, pytest.raises(ValueError, match="an open file is not read in blocks"):
+        kwspot.spot(file)
+
+
+def test_an_answer_of_no_words_is_refused():
+    with pytest.raises(ValueError, match="n_top: 1 or more is needed, got 0"):
+        kwspot.predict(tone(440), RATE, n_top=0)
+
+
+def test_a_list_of_numbers_is_a_waveform():
+    assert kwspot.predict(tone(440).tolist(), RATE) == kwspot.predict(tone(440).astype(float), RATE)
 
 
 def test_dir_and_help_show_everything():
-    assert set(kwspot.__all__) <= set(dir(kwspot))
+    assert [name for name in dir(kwspot) if not name.startswith("_")] == sorted(set(kwspot.__all__) - {"__version__"})
     text = pydoc.plain(pydoc.render_doc(kwspot))
     for name in ("predict", "spot", "listen", "enroll"):
         assert f"\n    {name}(" in text
