@@ -6,6 +6,7 @@ other making, whose front end is not known, has no frames.
 
 from collections.abc import Sequence
 from itertools import pairwise
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.audio.reading import Decoded, Waveform, loudest, resample
+from kwspot.enrollment.endpoints import FRAME_S, is_silent, levels_db
+from kwspot.evaluation.long_audio import AUDIBLE_DB
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.reference import reference_frames
 from kwspot.inference.detector import DetectionSettings, Event, keywords_of
@@ -27,30 +30,39 @@ if TYPE_CHECKING:
 N_TOP = 5  # words beside a clip
 N_STRETCHES = 2000  # of a waveform: a figure has no more columns
 N_COLUMNS = 4000  # of log-mel frames
-CONTRAST_NATS = 12.0  # from the loudest band down; what lies lower is black
+CONTRAST_NATS = 12.0  # from the loudest band down; what lies lower is black, and so is silence
+MOST_NAMED = 60  # keywords in one figure; the names of more would stand on each other
 LEAST_SHOWN = 0.2  # highest posterior below which a word has no line of its own
 
 
-def plot_prediction(sound: Decoded, spotter: Spotter, path: Path) -> tuple[Prediction, float]:
-    """Predict the loudest part of a sound and draw both; return the prediction, and where that part begins (s)."""
+def plot_prediction(sound: Decoded, spotter: Spotter, path: Path, *, beside: bool = True) -> tuple[Prediction, float]:
+    """Predict the loudest part of a sound and draw it; return the prediction, and where that part begins (s).
+
+    Shaded is the word: where that part is at most AUDIBLE_DB below its loudest. `beside` draws the likeliest words too.
+    """
     rate = spotter.sample_rate
     waveform = resample(sound.waveform, sound.sample_rate, rate)
     start = loudest(waveform, spotter.clip_length)
     clip = spotter.fit(waveform[start : start + spotter.clip_length], rate)
     (prediction,) = spotter.predict_clips([clip], N_TOP)
     front_end = _front_end(spotter.metadata)
-    with drawing(path, 7.2, 4.6 if front_end else 3.0, fitted=True) as (figure, whole):
+    word = None if is_silent(clip) else [start / rate + end_s for end_s in _sounding(clip, rate)]
+    with drawing(path, 7.2 if beside else 5.0, 4.6 if front_end else 3.0, fitted=True) as (figure, whole):
         whole.remove()
-        grid = figure.add_gridspec(2 if front_end else 1, 2, width_ratios=(3, 1))
+        grid = figure.add_gridspec(2 if front_end else 1, 2 if beside else 1, width_ratios=(3, 1) if beside else (1,))
         above = figure.add_subplot(grid[0, 0])
         _draw_waveform(above, waveform, rate)
-        above.axvspan(start / rate, (start + len(clip)) / rate, color=COLOURS[1], alpha=0.15, linewidth=0)
-        above.set_title(f"{prediction.word} {prediction.posterior:.2f}; shaded: the part that was used")
+        if word:
+            above.axvspan(*word, color=COLOURS[1], alpha=0.15, linewidth=0)
+        above.set_title(f"{prediction.word} {prediction.posterior:.2f}" + ("; shaded: the word" if word else ""))
         if front_end:
             below = figure.add_subplot(grid[1, 0])
             _draw_frames(below, reference_frames(clip, front_end), front_end, start / rate)
-            below.set_xlabel("time (s)")
-        _draw_top(figure.add_subplot(grid[:, 1]), prediction)
+            for end_s in word or ():
+                below.axvline(end_s, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
+            below.set(xlabel="time (s)", xlim=above.get_xlim())
+        if beside:
+            _draw_top(figure.add_subplot(grid[:, 1]), prediction)
     return prediction, start / rate
 
 
@@ -73,6 +85,13 @@ def plot_spotting(trace: Trace, streaming_model: StreamingModel, settings: Detec
         panels[-1].set(xlabel="time (s)", xlim=(0, seconds))
 
 
+def _sounding(clip: Waveform, rate: int) -> tuple[float, float]:
+    """Return from when to when a word sounds, in seconds."""
+    levels = levels_db(clip, rate)
+    (loud,) = np.nonzero(levels >= levels.max() - AUDIBLE_DB)
+    return float(loud[0] * FRAME_S), float(min((loud[-1] + 1) * FRAME_S, len(clip) / rate))
+
+
 def _front_end(metadata: dict[str, Any]) -> FrontEnd | None:
     return FrontEnd(**metadata["front_end"]) if "front_end" in metadata else None
 
@@ -91,7 +110,7 @@ def _draw_waveform(axes: "Axes", waveform: Waveform, rate: int) -> None:
 def _draw_frames(axes: "Axes", frames: NDArray[np.floating], front_end: FrontEnd, start_s: float = 0.0) -> None:
     seconds = len(frames) * front_end.hop_ms / 1000
     shown = frames[:: max(1, -(-len(frames) // N_COLUMNS))]
-    high = float(shown.max())
+    high = max(float(shown.max()), math.log(front_end.log_offset) + CONTRAST_NATS)
     axes.imshow(
         shown.T, origin="lower", aspect="auto", extent=(start_s, start_s + seconds, -0.5, frames.shape[1] - 0.5),
         cmap="magma", vmin=high - CONTRAST_NATS, vmax=high,
@@ -110,10 +129,14 @@ def _draw_top(axes: "Axes", prediction: Prediction) -> None:
 
 
 def _mark_events(axes: "Axes", events: Sequence[Event], seconds: float) -> None:
-    """Shade every keyword and name it above; where they stand close, the names stand upright."""
+    """Shade every keyword and name it above; where they stand close, the names stand upright, or there are none."""
     upright = any(b.start_s - a.start_s < 0.06 * seconds for a, b in pairwise(events))
+    if len(events) > MOST_NAMED:
+        axes.set_title(f"{len(events):,} keywords")
     for event in events:
         axes.axvspan(event.start_s, event.end_s, color=COLOURS[1], alpha=0.2, linewidth=0)
+        if len(events) > MOST_NAMED:
+            continue
         axes.annotate(
             event.word, ((event.start_s + event.end_s) / 2, 1), (0, 3), xycoords=("data", "axes fraction"),
             textcoords="offset points", ha="center", va="bottom", rotation=90 if upright else 0, fontsize=9,

@@ -171,7 +171,7 @@ def _described(spotter: Spotter) -> dict[str, Any]:
 def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> dict[str, Any]:
     """Return the prediction, a sentence on the sound, and the picture of both."""
     predicted: list[tuple[Prediction, float]] = []
-    picture = drawn(lambda path: predicted.append(plot_prediction(decoded, spotter, path)))
+    picture = drawn(lambda path: predicted.append(plot_prediction(decoded, spotter, path, beside=False)))
     ((prediction, start_s),) = predicted
     part = f", the loudest part from {start_s:.2f} s" if start_s else ""
     text = f"{title}, {len(decoded.waveform) / decoded.sample_rate:.2f} s{part}"
