@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kwspot.enrollment.enroll import Enrolled
 
 N_CONFUSED = 5  # pairs of words that are named
+FEW = 0.7  # of the clips that are detected
 
 
 def enroll(
@@ -29,9 +30,14 @@ def enroll(
     again: Annotated[bool, typer.Option("--again", help="Replace the model of this name.")] = False,
     add: Annotated[bool, typer.Option("--add", help="Add words, or takes, to the model of this name.")] = False,
     per_hour: Annotated[
-        float,
-        typer.Option("--false-alarms-per-hour", min=0.01, help="What its threshold allows in other people's speech."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--false-alarms-per-hour",
+            min=0.01,
+            help="What its threshold allows in other people's speech.",
+            show_default="1, with --add as before",
+        ),
+    ] = None,
     voices: Annotated[
         int, typer.Option("--voices", min=0, help="Of each synthesiser, for texts and for the names of words.")
     ] = 10,
@@ -124,6 +130,8 @@ def _takes(
 
 def described(enrolled: "Enrolled") -> list[str]:
     """Say what was made and what to expect of it, a line a fact."""
+    from kwspot.enrollment.operating import LEAST_THRESHOLD
+
     expected, known = enrolled.expected, enrolled.metadata
     words, spotting = known["labels"][:-2], known["spotting"]
     seconds = known["clip_length"] / known["sample_rate"]
@@ -138,9 +146,14 @@ def described(enrolled: "Enrolled") -> list[str]:
             lines.append(f"confused: {', '.join(confused)}")
     else:
         lines.append("expected: unknown; one clip a word leaves none to test with")
+    fewer = "the least, for fewer than" if spotting["threshold"] <= LEAST_THRESHOLD else "for"
+    reached = "" if enrolled.reached is None else f"; {enrolled.reached:.0%} of the clips reach it"
     lines.append(
-        f"threshold: {spotting['threshold']:g} for {spotting['target_per_hour']:g} false alarms an hour of speech"
+        f"threshold: {spotting['threshold']:g} {fewer} {spotting['target_per_hour']:g} false alarms an hour of "
+        f"speech{reached}"
     )
+    if background := enrolled.background:
+        lines.append("background: " + ", ".join(f"{n:,} clips of {what}" for what, n in background.items()))
     return lines + _voices(enrolled) + _cautions(enrolled)
 
 
@@ -151,18 +164,29 @@ def _voices(enrolled: "Enrolled") -> list[str]:
 
 
 def _cautions(enrolled: "Enrolled") -> list[str]:
+    from kwspot.enrollment.expected import TAKES
+
     expected, words = enrolled.expected, enrolled.metadata["labels"][:-2]
     alone = [word for word in enrolled.recorded if word not in enrolled.spoken]
     synthetic = [word for word in enrolled.spoken if word not in enrolled.recorded]
     cautions = []
     if enrolled.recorded and expected.n_speakers == 1:
-        cautions.append("one voice: others may be detected less well than estimated")
+        cautions.append(
+            "one voice: the estimate is too high for other people; in our tests about half of their takes were detected"
+        )
         if alone:
             cautions.append(f"no other voices say {', '.join(alone)}; of an English word, --text WORD adds some")
+    elif enrolled.recorded and expected.n and expected.by == TAKES:
+        cautions.append("not every word has two speakers that names tell: the estimate is of voices that it knows")
     if synthetic and enrolled.recorded:
         cautions.append(f"only synthetic voices say {', '.join(synthetic)}, and the estimate is of the other words")
     elif synthetic:
         cautions.append("synthetic voices: they are easier than people, for whom the estimate is too high")
+    if enrolled.reached is not None and enrolled.reached < FEW * (expected.detected or 0):
+        cautions.append(
+            "few clips reach the threshold: 'spot' and 'listen' miss the others; a larger --false-alarms-per-hour "
+            "lowers it"
+        )
     if len(words) == 1:
         cautions.append("one word: it is told from other speech, and from nothing else")
     return [f"caution: {caution}" for caution in cautions]

@@ -46,6 +46,13 @@ class Background:
         """Return what heads are fitted on, or what is held out."""
         return self._only(self.held_out == held_out)
 
+    def halves(self) -> tuple["Background", "Background"]:
+        """Return it twice, each time with another half of what is held out; no word is held out in both."""
+        words = np.unique(self.word[self.held_out])
+        every_other = np.arange(len(self.word)) % 2 == 0
+        first = np.where(self.word == "", every_other, np.isin(self.word, words[::2]))  # "": speech and noise
+        return self._only(~self.held_out | first), self._only(~self.held_out | ~first)
+
     def of(self, *kinds: int) -> Embeddings:
         """Return the embeddings of some kinds."""
         return self.embeddings[np.isin(self.kind, kinds)]

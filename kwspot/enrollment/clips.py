@@ -40,7 +40,13 @@ SHORTEST_S = 0.1
 N_NAMED = 5  # problems in one message
 BACKGROUND = {UNKNOWN: UNKNOWN, f"_{UNKNOWN}_": UNKNOWN, NOISE_FOLDER: SILENCE, SILENCE: SILENCE}  # folders
 _SPEAKER = re.compile(r"(?:speaker|spk)[\W_]*[^\W_]+", re.IGNORECASE)
-_NUMBERS = re.compile(r"(?:[\W_]+\d+)+$")
+_NUMBERS = re.compile(r"(?:[\W_]*\d+)+$")
+# What recorders call their files, whoever speaks.
+_ANYBODY = {
+    "audio", "clip", "file", "memo", "my", "new", "note", "rec", "record", "recorded", "recording", "sample", "sound",
+    "take", "track", "untitled", "voice", "aufnahme", "neue", "enregistrement", "nouvel", "grabación", "nueva",
+    "запись", "новая",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,23 +94,35 @@ def read_takes(folder: Path, sample_rate: int) -> list[Take]:
 
 def takes_of(words: Mapping[str, Iterable[Any]], sample_rate: int | None, model_rate: int) -> list[Take]:
     """Make takes of paths, and of waveforms (n_samples,) at `sample_rate` Hz; only paths tell the speakers."""
+    given = []
     for word, clips in words.items():
+        if not isinstance(word, str):
+            raise ConfigError(f"{word!r:.40}: a word is a string")
         if isinstance(clips, str | os.PathLike | np.ndarray):
             raise ConfigError(f"{word}: a list of clips is needed, even of one: [clip]")
-    given = [(word, clip) for word, clips in words.items() for clip in clips]
+        of_word = [(word, clip) for clip in clips]
+        if not of_word:
+            raise ConfigError(f"{word}: no clips; give some, or leave the word out")
+        given += of_word
     paths = [(word, Path(clip)) for word, clip in given if isinstance(clip, str | os.PathLike)]
     speakers = iter(speakers_of([(word, path.name) for word, path in paths]))
     if unfit := [word for word in words if not (word and is_printable(word))]:
         raise ConfigError(f"{unfit[0]!r}: no word: empty, or of characters that cannot be printed")
     takes, rate = [], model_rate if sample_rate is None else require_hz(sample_rate)
     for i, (word, clip) in enumerate(given):
-        label = BACKGROUND.get(word, unicodedata.normalize("NFC", word))
+        label = _label(word)
         if isinstance(clip, str | os.PathLike):
             takes.append(_read(label, next(speakers), Path(clip), model_rate))
         else:
             waveform = resample(as_waveform(clip), rate, model_rate)
             takes.append(_checked(label, None, f"{word}, clip {i + 1}", waveform, model_rate))
     return takes
+
+
+def _label(name: str) -> str:
+    """Return the word that a folder is named after, or the class of what is none."""
+    word = unicodedata.normalize("NFC", name)
+    return BACKGROUND.get(word.casefold(), word)
 
 
 def speakers_of(names: Sequence[tuple[str, str]]) -> list[str | None]:
@@ -129,10 +147,13 @@ def _told(word: str, name: str) -> tuple[str, bool]:
     speaker, mark, _ = stem.partition("_nohash_")
     if mark and speaker:
         return speaker, True
-    if found := _SPEAKER.search(stem):
+    said = re.escape(word)
+    rest = re.sub(rf"^{said}(?:[\W_]+|$)", "", stem, flags=re.IGNORECASE)
+    if found := _SPEAKER.search(rest):
         return found[0], True
-    stem = re.sub(rf"^{re.escape(word)}[\W_]+", "", stem)
-    return (_NUMBERS.sub("", stem), False) if _NUMBERS.search(stem) else ("", False)
+    rest = re.sub(rf"[\W_]+{said}$", "", _NUMBERS.sub("", rest), flags=re.IGNORECASE)
+    is_anybody = set(re.findall(r"[^\W\d_]+", rest.casefold())) <= _ANYBODY
+    return ("" if rest == stem or is_anybody else rest, False)
 
 
 def _files(folder: Path) -> list[tuple[str, str, Path]]:
@@ -140,16 +161,25 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; clips of each word go into a folder of its name below it")
     found: list[tuple[str, str, Path]] = []
+    without: list[tuple[Path, str]] = []
     for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        word = unicodedata.normalize("NFC", below.name)
-        clips = sorted(p for p in below.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        found += [(BACKGROUND.get(word, word), path.relative_to(below).as_posix(), path) for path in clips]
+        files = sorted(path for path in below.rglob("*") if path.is_file() and not path.name.startswith("."))
+        clips = [path for path in files if path.suffix.lower() in SUFFIXES]
+        found += [(_label(below.name), path.relative_to(below).as_posix(), path) for path in clips]
+        if not clips:
+            kinds = ", ".join(sorted({path.suffix.lower() or path.name for path in files}))
+            without.append((below, f"no clips among its files ({kinds})" if files else "no clips in it"))
     if unfit := [word for word, _, _ in found if not is_printable(word)]:
         raise ConfigError(f"{folder}: '{unfit[0]}' holds characters that cannot be printed; rename the folder")
     if not any(word not in (UNKNOWN, SILENCE) for word, _, _ in found):
         loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
         hint = "its clips lie in no folder of a word; name the folder above it" if loose else "no clips"
         raise MissingError(f"{folder}: {hint}; expected {folder}/<word>/*.wav")
+    if without:
+        path, what = without[0]
+        raise MissingError(
+            f"{path}: {what}; add clips of the word ({' '.join(sorted(SUFFIXES))}), or move the folder away"
+        )
     return found
 
 

@@ -6,6 +6,7 @@
 Nothing is written before all is done: `write` puts the file in place whole.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from kwspot.enrollment import model_file
 from kwspot.enrollment.background import Background, generated_noise, read_background
 from kwspot.enrollment.clips import Take, require_distinct, takes_of
 from kwspot.enrollment.encoder import Encoder
-from kwspot.enrollment.examples import Examples, embed_takes, window_length_for
+from kwspot.enrollment.examples import Examples, Source, embed_takes, window_length_for
 from kwspot.enrollment.expected import Expected, expect
 from kwspot.enrollment.fitting import fit_examples, require_speech
 from kwspot.enrollment.head import Head
@@ -29,9 +30,11 @@ from kwspot.errors import ConfigError
 from kwspot.files import sha256_of_file, written_whole
 from kwspot.inference.spotter import SCHEMA, Spotter
 from kwspot.seeding import rng_for, seed_for
+from kwspot.tasks import SILENCE, UNKNOWN
 
 KIND = "enrolled"
 SMOOTHING_MS, REFRACTORY_MS = 200.0, 600.0
+PER_HOUR, RAREST_ASKED = 1.0, 0.01  # false alarms
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class Enrolled:
     def spoken(self) -> list[str]:
         """The words that synthesisers say."""
         return self._words(spoken=True)
+
+    @property
+    def reached(self) -> float | None:
+        """The fraction of the clips left out whose word reaches the threshold; None where none were left out."""
+        missed = self.expected.missed(np.array([self.metadata["spotting"]["threshold"]]))
+        return None if missed is None else 1 - float(missed[0])
+
+    @property
+    def background(self) -> dict[str, int]:
+        """How many clips of other speech, and of noise, came with the words."""
+        kinds = {UNKNOWN: "other speech", SILENCE: "noise"}
+        sources = self.metadata["enrollment"]["sources"]
+        return dict(Counter(kinds[s["word"]] for s in sources if s["word"] in kinds and not s["spoken"]))
 
     def _words(self, *, spoken: bool) -> list[str]:
         sources = self.metadata["enrollment"]["sources"]
@@ -79,8 +95,12 @@ def enroll(
     The words `unknown` and `silence` stand for other speech and for noise. So many `voices` of every fast synthesiser
     that is installed say the words too, where their names are English for what was recorded. With `path` the model is
     also written there.
-    ConfigError or IntegrityError for clips that cannot be used.
+    ConfigError or IntegrityError for clips that cannot be used, ConfigError for settings that make no sense.
     """
+    if false_alarms_per_hour < RAREST_ASKED:
+        raise ConfigError(f"false_alarms_per_hour: {RAREST_ASKED:g} or more is needed, got {false_alarms_per_hour}")
+    if voices < 0:
+        raise ConfigError(f"voices: 0 or more is needed, got {voices}")
     encoder = Encoder(threads=1)
     takes = takes_of(words, sample_rate, encoder.sample_rate)
     takes += other_voices(takes, encoder, n_voices=voices, seed=seed)
@@ -94,7 +114,7 @@ def enroll_takes(
     takes: Sequence[Take],
     encoder: Encoder,
     *,
-    per_hour: float = 1.0,
+    per_hour: float | None = None,
     accepted: float = ACCEPTED,
     added_to: Path | None = None,
     seed: int = 1,
@@ -102,18 +122,19 @@ def enroll_takes(
 ) -> Enrolled:
     """Make a model of takes, and of those that a model file was made of.
 
-    `per_hour` false alarms are allowed in an hour of other people's speech; the fraction `accepted` of other words is
-    taken for one of these. ConfigError for the same clip twice, or words that do not fit into the window of the model
-    they are added to; IntegrityError for a word that is only noise.
+    `per_hour` false alarms are allowed in an hour of other people's speech, by default 1, or as many as the model that
+    is added to allows; the fraction `accepted` of other words is taken for one of these. ConfigError for the same clip
+    twice, or words that do not fit into the window of the model they are added to; IntegrityError for a word that is
+    only noise.
     """
     if not any(take.is_keyword for take in takes):
         raise ConfigError("no words to enroll: only clips of unknown speech or noise")
     window_length = window_length_for(takes, encoder)
-    before = _examples_before(added_to, encoder, window_length) if added_to else None
-    known = {source.digest: source.name for source in before.sources} if before else {}
-    recorded = {take.digest for take in takes if not take.spoken}
-    takes = [take for take in takes if not (take.spoken and take.digest in known.keys() | recorded)]
-    require_distinct(takes, known)
+    before, allowed = _before(added_to, encoder, window_length) if added_to else (None, PER_HOUR)
+    takes = _new(takes, before.sources if before else ())
+    if not takes:
+        raise ConfigError(f"{added_to}: all of these clips are in it already; nothing to add")
+    require_distinct(takes, {source.digest: source.name for source in before.sources} if before else {})
     window_length = before.window_length if before else window_length
     rng = rng_for(seed, "variants")
     examples = embed_takes(takes, encoder, window_length, rng, report)
@@ -125,7 +146,7 @@ def enroll_takes(
     expected = expect(examples, background, noises, seed_for(seed, "folds"), accepted)
     metadata = _metadata(encoder, head, examples, seed) | {
         "accuracy_validation": expected.right,
-        "spotting": _spotting(head, background, expected, per_hour),
+        "spotting": _spotting(head, background, expected, allowed if per_hour is None else per_hour),
         "enrollment": {
             "sources": [asdict(source) for source in examples.sources],
             "expected": {key: value for key, value in asdict(expected).items() if key != "posteriors"},
@@ -134,10 +155,23 @@ def enroll_takes(
     return Enrolled(model_file.build(encoder.path, head, examples.embeddings, metadata), metadata, expected)
 
 
-def _examples_before(path: Path, encoder: Encoder, window_length: int) -> Examples:
-    """Read what a model was made of, if words of such a window can be added to it."""
-    before, of_encoder = model_file.read_examples(path)
-    if of_encoder != sha256_of_file(encoder.path):
+def _new(takes: Sequence[Take], before: Iterable[Source]) -> list[Take]:
+    """Leave out takes that came before as the same word, and what synthesisers say that is there already."""
+    known = {(source.word, source.digest) for source in before}
+    said = {digest for _, digest in known} | {take.digest for take in takes if not take.spoken}
+    new = []
+    for take in takes:
+        if not (take.digest in said if take.spoken else (take.word, take.digest) in known):
+            new.append(take)
+        if take.spoken:
+            said.add(take.digest)
+    return new
+
+
+def _before(path: Path, encoder: Encoder, window_length: int) -> tuple[Examples, float]:
+    """Read what a model was made of and its false alarms an hour, if words of such a window can be added to it."""
+    before, metadata = model_file.read_examples(path)
+    if metadata.get("encoder_sha256") != sha256_of_file(encoder.path):
         raise ConfigError(f"{path}: made with the encoder of another kwspot; enroll all words anew, with --again")
     if window_length > before.window_length:
         window_s, needed_s = before.window_length / encoder.sample_rate, window_length / encoder.sample_rate
@@ -145,7 +179,7 @@ def _examples_before(path: Path, encoder: Encoder, window_length: int) -> Exampl
             f"{path}: its window is {window_s:.2f} s and the new words need {needed_s:.2f} s; "
             "enroll all words together, with --again"
         )
-    return before
+    return before, float((metadata.get("spotting") or {}).get("target_per_hour", PER_HOUR))
 
 
 def _metadata(encoder: Encoder, head: Head, examples: Examples, seed: int) -> dict[str, Any]:

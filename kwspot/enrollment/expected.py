@@ -1,8 +1,8 @@
 """What to expect of a head: takes, or speakers where there are several, are left out of the fit and then recognised.
 
-What synthesisers say beside recordings always stays in, as the model is for people. Every fold fits a head and its
-margin as the model's own are fitted. Detected is a word whose posterior is the highest of all, `unknown` and `silence`
-among them.
+What synthesisers say beside recordings always stays in, as the model is for people. Every fold fits a head as the
+model's own is fitted; half of the held-out words choose its margin, and the other half are counted. Detected is a word
+whose posterior is the highest of all, `unknown` and `silence` among them.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class Expected:
 
     n: int
     by: str
-    n_speakers: int  # 1 if no name says who speaks
+    n_speakers: int  # takes whose names do not say who speaks count as one
     right: float | None
     detected: float | None
     accepted: float
@@ -64,13 +64,15 @@ def expect(
     names = sorted({group for group in groups if group is not None})
     fold_of = {names[int(i)]: at % N_FOLDS for at, i in enumerate(np.random.default_rng(seed).permutation(len(names)))}
     folds = np.array([-1 if group is None else fold_of[group] for group in groups])
-    others = background.part(held_out=True).of(WORD)
+    halves = background.halves()
+    others = [half.part(held_out=True).of(WORD) for half in halves]
     trials: list[_Trial] = []
     passed: list[float] = []
     for fold in sorted(set(folds) - {-1}):
         left_out = folds == fold
-        head = fit_examples(examples, background, noises, ~left_out[examples.source_of], accepted)
-        passed.append(accepted_by(head, others))
+        settled = fold % 2  # the half of the held-out words that the margin is chosen by
+        head = fit_examples(examples, halves[settled], noises, ~left_out[examples.source_of], accepted)
+        passed.append(accepted_by(head, others[1 - settled]))
         learned = {source.word for source, out in zip(examples.sources, left_out, strict=True) if not out}
         trials += [
             _recognise(head, examples, int(i)) for i in np.flatnonzero(left_out) if examples.sources[i].word in learned
@@ -79,7 +81,7 @@ def expect(
     return Expected(
         n=len(trials),
         by=by,
-        n_speakers=max(1, len({source.speaker for source in _tested(examples) if source.speaker})),
+        n_speakers=max(1, len({source.speaker for source in _tested(examples)})),
         right=float(np.mean([trial.nearest == trial.word for trial in trials])) if trials else None,
         detected=float(np.mean([trial.best == trial.word for trial in trials])) if trials else None,
         accepted=float(np.mean(passed)) if passed else 0.0,

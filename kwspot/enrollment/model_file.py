@@ -52,8 +52,8 @@ def build(encoder: Path, head: Head, enrolled: NDArray[np.float32], metadata: di
     return bytes(model.SerializeToString())
 
 
-def read_examples(path: Path) -> tuple[Examples, str]:
-    """Return what a model was fitted on, and the digest of its encoder.
+def read_examples(path: Path) -> tuple[Examples, dict[str, Any]]:
+    """Return what a model was fitted on, and its metadata.
 
     MissingError without the file, IntegrityError if it was not enrolled.
     """
@@ -66,4 +66,4 @@ def read_examples(path: Path) -> tuple[Examples, str]:
         raise IntegrityError(f"{path}: not made by 'kwspot enroll', so no words can be added to it")
     sources = tuple(Source(**source) for source in metadata["enrollment"]["sources"])
     embeddings = np.asarray(to_array(enrolled[0]), np.float32)
-    return Examples(sources, embeddings, int(metadata["clip_length"])), str(metadata["encoder_sha256"])
+    return Examples(sources, embeddings, int(metadata["clip_length"])), metadata

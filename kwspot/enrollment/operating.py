@@ -23,7 +23,8 @@ ACCEPTED, ACCEPTED_SPOKEN = 0.0015, 0.01
 TAIL = 0.01  # of the windows, by which what is rarer is extrapolated
 ALARM_S = 0.5  # that a false alarm lasts
 RAREST_PER_HOUR, HIGHEST = 0.1, 0.99  # false alarms, and the posterior that is meant to be
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
+LEAST_THRESHOLD = 0.3
+THRESHOLDS = (LEAST_THRESHOLD, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 
 def margin_for(head: Head, held_out: Background, accepted: float) -> float:
@@ -48,7 +49,7 @@ def false_alarms_per_hour(head: Head, held_out: Background, thresholds: NDArray[
 
 def threshold_for(head: Head, held_out: Background, per_hour: float) -> float:
     """Return the threshold that lets so many false alarms an hour through: a posterior from 0.3 to 0.9999."""
-    return float(np.clip(1 / (1 + np.exp(-_log_odds_for(head, held_out, per_hour))), 0.3, 0.9999))
+    return float(np.clip(1 / (1 + np.exp(-_log_odds_for(head, held_out, per_hour))), LEAST_THRESHOLD, 0.9999))
 
 
 def temperature_for(head: Head, held_out: Background) -> float:

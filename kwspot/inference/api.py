@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kwspot.audio.blocks import file_blocks, resampled
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.inference.detector import DetectionSettings, Event
-from kwspot.inference.model_zoo import find_model
+from kwspot.inference.model_zoo import find_model, runs_folder
 from kwspot.inference.pipeline import detection_settings, spot_at_once
 from kwspot.inference.pipeline import spot as spot_blocks
 from kwspot.inference.spotter import Prediction, Spotter, open_once
@@ -37,8 +37,9 @@ def predict(
     """Predict the word of a file, or of a waveform (n_samples,) at `sample_rate` Hz.
 
     A waveform has one channel, floats in [-1, 1] or integers of full scale. Of more than a clip the loudest part is
-    used. `model` is a name of `kwspot models` or a file; without it the bundled model for clips. ValueError for a
-    waveform that cannot be right, MissingError without a file, AudioError for one that is not audio.
+    used. `model` is a name of `kwspot models` or a file; without it the bundled model for clips. Names are looked up in
+    `runs_dir` too, by default $KWSPOT_RUNS or `runs`, as the commands do. ValueError for a waveform that cannot be
+    right, MissingError without a file, AudioError for one that is not audio.
     """
     spotter = _spotter(model, runs_dir)
     if isinstance(sound, str | Path) or hasattr(sound, "read"):
@@ -97,7 +98,7 @@ def listen(
 def _opened(
     model: str | Path | None, runs_dir: str | Path | None, stream: bool, **asked: float | None
 ) -> tuple[StreamingModel, DetectionSettings]:
-    streaming_model = open_model(_name(model), Path(runs_dir or "runs"), streaming=stream)
+    streaming_model = open_model(_name(model), runs_folder(runs_dir), streaming=stream)
     return streaming_model, detection_settings(streaming_model.metadata, **asked)
 
 
@@ -130,5 +131,5 @@ def _name(model: str | Path | None) -> str | None:
 
 
 def _spotter(model: str | Path | None, runs_dir: str | Path | None) -> Spotter:
-    found = find_model(_name(model), None if runs_dir is None else Path(runs_dir))
+    found = find_model(_name(model), runs_folder(runs_dir))
     return open_once(found.path, found.name)

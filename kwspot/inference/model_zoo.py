@@ -6,6 +6,7 @@ list and to complete names.
 """
 
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 from kwspot.errors import ConfigError, MissingError
@@ -32,6 +33,11 @@ class ModelFile:
         """The model card beside the file, Markdown; None if there is none."""
         path = self.path.with_suffix(".md")
         return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def runs_folder(named: str | Path | None = None) -> Path:
+    """Return the folder of run records and enrolled models: that named, else what KWSPOT_RUNS says, else `runs`."""
+    return Path(named or os.environ.get("KWSPOT_RUNS") or "runs")
 
 
 def bundled_models() -> list[ModelFile]:

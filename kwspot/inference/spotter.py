@@ -31,7 +31,7 @@ from kwspot.audio.reading import (
     require_hz,
 )
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.inference.model_zoo import find_model
+from kwspot.inference.model_zoo import find_model, runs_folder
 from kwspot.names import is_printable
 from kwspot.tasks import UNKNOWN
 
@@ -101,9 +101,10 @@ class Spotter:
     ) -> "Spotter":
         """Open a model by its name in `kwspot models`, or a file; without a name the bundled model for clips.
 
-        `threads` 0 uses all cores. MissingError if there is no such model, IntegrityError if it is not one of kwspot.
+        Names are also looked up in `runs_dir`, by default $KWSPOT_RUNS or `runs`. `threads` 0 uses all cores.
+        MissingError if there is no such model, IntegrityError if it is not one of kwspot.
         """
-        found = find_model(None if model is None else str(model), None if runs_dir is None else Path(runs_dir))
+        found = find_model(None if model is None else str(model), runs_folder(runs_dir))
         return cls(found.path, name=found.name, threads=threads)
 
     def predict(self, waveform: NDArray[Any], sample_rate: int | None = None, n_top: int = 1) -> Prediction:

@@ -21,6 +21,8 @@ from tests.words import word, write_words
         (["anna_1.wav", "anna_2_3.wav"], ["anna", "anna"]),
         (["take1.wav", "take2.wav"], [None, None]),
         (["1.wav", "x.wav"], [None, None]),
+        (["anna1.wav", "bert02.wav"], ["anna", "bert"]),
+        (["New Recording 3.wav", "clip_4.wav", "Запись 5.m4a", "my voice memo 12.m4a"], [None] * 4),
     ],
 )
 def test_speaker_by_name(names, speakers):
@@ -34,6 +36,9 @@ def test_a_name_that_only_one_word_has_is_no_speaker():
 def test_the_word_itself_is_no_part_of_a_speaker():
     names = [("7", "7_jackson_3.wav"), ("8", "8_jackson_3.wav")]
     assert speakers_of(names) == ["jackson", "jackson"]
+    names = [("left", "anna_left_1.wav"), ("right", "Anna-Right.wav"), ("right", "anna_right_2.wav")]
+    assert speakers_of(names) == ["anna", None, "anna"]
+    assert speakers_of([("speaker", f"speaker_{i}.wav") for i in range(3)] + [("on", "1.wav")]) == [None] * 4
 
 
 @pytest.mark.parametrize(("noise", "pause_s"), [(0, 0.5), (1e-4, 0.3), (5e-3, 1.0)])
@@ -59,6 +64,27 @@ def test_a_folder_of_words(tmp_path):
     assert [take.word for take in takes] == [SILENCE, "fall", "fall", "rise", "rise", UNKNOWN, "قهوة"]
     assert takes[-1].speaker == "ahmed"
     assert len({take.digest for take in takes}) == len(takes)
+
+
+def test_other_speech_and_noise_are_known_however_they_are_written(tmp_path):
+    for name in ("rise", "Unknown", "SILENCE"):
+        write_sound(tmp_path / name / "1.wav", word("rise"))
+    assert sorted(take.word for take in read_takes(tmp_path, RATE)) == ["rise", SILENCE, UNKNOWN]
+    assert takes_of({"Unknown": [word("rise")]}, RATE, RATE)[0].word == UNKNOWN
+
+
+def test_a_word_without_clips_is_named(tmp_path):
+    write_words(tmp_path, ("rise",))
+    (tmp_path / "fall").mkdir()
+    with pytest.raises(MissingError, match="fall: no clips in it; add clips of the word"):
+        read_takes(tmp_path, RATE)
+    (tmp_path / "fall" / "1.3gp").write_bytes(b"x")
+    with pytest.raises(MissingError, match=r"fall: no clips among its files \(\.3gp\)"):
+        read_takes(tmp_path, RATE)
+    with pytest.raises(ConfigError, match="fall: no clips"):
+        takes_of({"rise": [word("rise")], "fall": []}, RATE, RATE)
+    with pytest.raises(ConfigError, match="7: a word is a string"):
+        takes_of({7: [word("rise")]}, RATE, RATE)
 
 
 @pytest.mark.parametrize(

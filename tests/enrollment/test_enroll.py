@@ -1,13 +1,14 @@
 """Enrollment: a file that says what its parts say, knows its words, rejects noise, and can be added to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kwspot
-from kwspot.enrollment.background import SPEECH, generated_noise, read_background
-from kwspot.enrollment.clips import takes_of
+from kwspot.enrollment.background import SPEECH, WORD, generated_noise, read_background
+from kwspot.enrollment.clips import Take, takes_of
 from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.expected import SPEAKERS, TAKES
@@ -126,9 +127,30 @@ def test_words_and_takes_are_added(written, encoder, tmp_path):
     assert read_examples(path)[0].keywords == (*first, *second)
 
 
+def test_takes_that_are_there_already_are_passed_over(written, encoder):
+    more = enrolled(clips(("rise",)) | {"deep": clips(("low",), first_seed=700)["low"]}, encoder, added_to=written)
+    assert [s["word"] for s in more.metadata["enrollment"]["sources"]].count("rise") == N_TAKES
+    with pytest.raises(ConfigError, match=r"house\.onnx: all of these clips are in it already"):
+        enrolled(clips(("rise",)), encoder, added_to=written)
+
+
+def test_what_two_words_have_voices_say_alike_counts_once(encoder):
+    takes = takes_of(clips(("rise",)), RATE, RATE)
+    alike = Take(UNKNOWN, "a", "unknown (a)", word("high"), spoken=True)
+    sources = enroll_takes([*takes, alike, replace(alike)], encoder).metadata["enrollment"]["sources"]
+    assert [source["word"] for source in sources] == ["rise"] * N_TAKES + [UNKNOWN]
+
+
+def test_the_false_alarms_that_were_asked_for_are_kept_when_words_are_added(encoder, tmp_path):
+    path = enrolled(clips(("rise",)), encoder, per_hour=0.25).write(tmp_path / "x.onnx")
+    for asked, kept in ((None, 0.25), (2.0, 2.0)):
+        more = enrolled(clips(("fall",)), encoder, added_to=path, per_hour=asked)
+        assert more.metadata["spotting"]["target_per_hour"] == kept
+
+
 def test_what_cannot_be_added(written, encoder):
     with pytest.raises(ConfigError, match=r"the same clip as rise, clip 1"):
-        enrolled(clips(("rise",), 1), encoder, added_to=written)
+        enrolled({"other": clips(("rise",), 1)["rise"]}, encoder, added_to=written)
     with pytest.raises(ConfigError, match=r"window is 1\.00 s and the new words need .* --again"):
         enrolled({"long": [word("rise", 5, seconds=2)]}, encoder, added_to=written)
     with pytest.raises(ConfigError, match="no words to enroll"):
@@ -158,6 +180,16 @@ def test_a_word_that_is_only_noise(encoder, slope):
         enrolled(clips(("rise",)) | {"hum": noises}, encoder)
 
 
+def test_no_word_is_held_out_in_both_halves(encoder):
+    whole = read_background(encoder, encoder.clip_length)
+    first, second = (half.part(held_out=True) for half in whole.halves())
+    assert not set(first.word) & set(second.word) - {""}
+    assert len(first.word) + len(second.word) == whole.held_out.sum()
+    for kind in (WORD, SPEECH):
+        assert len(first.of(kind)) == pytest.approx(len(second.of(kind)), rel=0.25)
+    assert all((half.part(held_out=False).word == whole.part(held_out=False).word).all() for half in whole.halves())
+
+
 def test_speakers_are_left_out_where_names_tell_them(tmp_path, encoder):
     from kwspot.enrollment.clips import read_takes
 
@@ -185,6 +217,27 @@ def test_unknown_clips_make_such_sounds_less_of_a_word(encoder):
         top = dict(spotter.predict(word("high", 970), n_top=4).top)
         posteriors.append(top["rise"] + top["fall"])
     assert posteriors[1] < posteriors[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"false_alarms_per_hour": 0}, r"false_alarms_per_hour: 0\.01 or more is needed, got 0"),
+        ({"voices": -1}, "voices: 0 or more is needed, got -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        kwspot.enroll(clips(("rise",)), RATE, **settings)
+
+
+def test_a_model_is_known_by_its_name_where_the_commands_find_it(written, tmp_path, monkeypatch):
+    folder = tmp_path / "mine" / "enrolled"
+    folder.mkdir(parents=True)
+    written.rename(folder / "house.onnx")
+    monkeypatch.setenv("KWSPOT_RUNS", str(tmp_path / "mine"))
+    assert Spotter.load("house").labels == (*GLIDES, UNKNOWN, SILENCE)
+    assert kwspot.predict(word("rise"), RATE, model="house").word in (*GLIDES, UNKNOWN)
 
 
 def test_enroll_from_python(tmp_path):
