@@ -1,7 +1,7 @@
 """Put the demo that needs no server together: `python -m space.build NODE_MODULES OUT`, which `make space` does.
 
 OUT holds the page, the bundled model for long sound with its metadata as JSON (onnxruntime-web does not show those of
-the file), and onnxruntime-web as npm brought it.
+the file) and what each threshold of its curve costs, in words, and onnxruntime-web as npm brought it.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import shutil
 import sys
 
+from kwspot.inference.expectation import expectation
 from kwspot.inference.model_zoo import DEFAULT_LONG, find_model
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Spotter
@@ -33,10 +34,12 @@ def build(node_modules: Path, out: Path) -> None:
     shutil.copy(found.path, out / "model.onnx")
     metadata = Spotter(found.path).metadata
     settings = detection_settings(metadata)
+    curve = (metadata.get("spotting") or {}).get("curve", [])
     known = {key: metadata[key] for key in KEYS} | {
         "name": found.name,
         "size_bytes": found.path.stat().st_size,
-        "spotting": {**(metadata.get("spotting") or {}), **vars(settings)},
+        "spotting": vars(settings),
+        "expected": [[threshold, expectation(metadata, threshold)] for threshold, *_ in curve],
     }
     (out / "model.json").write_text(json.dumps(known), encoding="utf-8")
 

@@ -22,6 +22,7 @@ from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError, KwspotError, MissingError
 from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows, table_rows
 from kwspot.inference.detector import keywords_of
+from kwspot.inference.expectation import expectation, purpose
 from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter, open_once
@@ -30,7 +31,6 @@ from kwspot.reports.plots import plot_overlay
 from kwspot.reports.results_table import shown
 from kwspot.reports.sound import plot_prediction
 from kwspot.reports.style import svg_source
-from kwspot.web.live import expectation
 
 DRAWING = Lock()  # matplotlib's style is one for all threads
 CURVES = {"accuracy_validation": "Learning curves: accuracy", "loss_validation": "Learning curves: loss"}
@@ -163,7 +163,7 @@ def _described(spotter: Spotter) -> dict[str, Any]:
         f"{known['n_parameters']:,} parameters" if known.get("n_parameters") else "",
         f"{spotter.path.stat().st_size / 1e6:.1f} MB",
         f"{known['accuracy_test']:.1%} of test clips right" if known.get("accuracy_test") else "",
-        "measured on hours of speech" if (known.get("spotting") or {}).get("curve") else "for single clips",
+        purpose(known),
     ]
     return {"about": " · ".join(filter(None, facts)), "words": words, "threshold": threshold}
 

@@ -13,12 +13,11 @@ without a block. Nothing is written.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import secrets
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -135,30 +134,3 @@ class Live:
         self.sessions.pop(visitor, None)
         if end := self._ends.pop(visitor, None):
             end.cancel()
-
-
-def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
-    """Say what a threshold costs, from what `kwspot eval` measured in long sound and wrote into the model file."""
-    spotting = metadata.get("spotting") or {}
-    if not spotting.get("curve"):
-        return "Not measured: 'kwspot eval RUN --long-audio --split validation' measures it."
-    thresholds, alarms, frr = np.array(spotting["curve"], float).T
-    n_alarms, share = np.interp(threshold, thresholds, alarms), np.interp(threshold, thresholds, frr)
-    hours = spotting.get("hours")
-    least = 1 / hours if hours else 0.0  # one in all that was measured
-    above, below = threshold > thresholds[-1], threshold < thresholds[0]
-    how_many = "fewer than " if above or n_alarms < least else "more than " if below else ""
-    how_often = "more than " if above else "fewer than " if below else ""
-    alone = "snr_db" in spotting or "enrollment" in metadata  # words by themselves, said more clearly than in sentences
-    inside, sound = ("", "validation") if alone else (" inside sentences", "people reading aloud")
-    where = f"; measured on {hours:.2g} hours of {sound}" if hours else ""
-    where += f" with noise at {spotting['snr_db']:g} dB" if where and "snr_db" in spotting else ""
-    shown = _figure(max(n_alarms, least))
-    return (
-        f"Expected: {how_many}{shown} false alarm{'' if shown == '1' else 's'} an hour, "
-        f"{how_often}{share:.1%} of the keywords{inside} missed{where}."
-    )
-
-
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

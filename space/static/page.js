@@ -126,12 +126,8 @@ function mixed(decoded) {
 
 function showThreshold() {
   find("threshold-value").value = threshold().toFixed(3);
-  const {curve, hours} = known.spotting;
-  if (!curve) return;
-  const place = curve.findIndex(([at]) => at >= threshold());
-  const [, alarms, missed] = curve[place < 0 ? curve.length - 1 : place];
-  find("cost").textContent = `About ${alarms < 10 ? alarms.toFixed(1) : alarms.toFixed(0)} false alarms an hour and ` +
-    `${(100 * missed).toFixed(0)} % of the words missed, measured on ${hours.toFixed(1)} hours of speech.`;
+  const point = known.expected.find(([at]) => at >= threshold()) ?? known.expected.at(-1);
+  if (point) find("cost").textContent = point[1];
 }
 
 find("start").onclick = start;

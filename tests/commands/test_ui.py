@@ -140,7 +140,9 @@ def test_own_words_are_recorded_enrolled_tested_and_taken_home(page, folder):
     page.get_by_role("button", name="Test it live").click()
     page.get_by_text("Listening", exact=True).or_(page.get_by_text("“abracadabra”")).wait_for()
     assert page.get_by_label("Model", exact=True).input_value() == "magic"
-    assert "your own words" in page.locator("#about").inner_text()
+    about = page.locator("#about").inner_text()
+    assert about.startswith("your own words")
+    assert about.endswith("an hour of other people's speech")
     page.get_by_role("button", name="Stop", exact=True).click()
 
 

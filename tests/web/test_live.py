@@ -391,45 +391,6 @@ def test_an_event_is_told_while_it_is_under_way_and_once_when_it_is_over():
     assert pending[-1] is None
 
 
-@pytest.mark.parametrize(
-    ("threshold", "said"),
-    [
-        (0.2, "more than 60 false alarms an hour, fewer than 2.0%"),
-        (0.5, "33 false alarms an hour, 3.5%"),
-        (0.8, "2 false alarms an hour, 9.0%"),
-        (0.95, "0.25 false alarms an hour, 30.0%"),
-        (0.99, "fewer than 0.25 false alarms an hour, more than 30.0%"),
-    ],
-)
-def test_what_a_threshold_costs_is_read_off_the_curve(threshold, said):
-    from kwspot.web.live import expectation
-
-    assert expectation({"spotting": MEASURED}, threshold) == (
-        f"Expected: {said} of the keywords missed; measured on 4 hours of validation with noise at 10 dB."
-    )
-
-
-def test_words_missed_in_sentences_are_not_said_to_be_all_words():
-    from kwspot.web.live import expectation
-
-    measured = {name: value for name, value in MEASURED.items() if name != "snr_db"}
-    assert expectation({"spotting": measured}, 0.8) == (
-        "Expected: 2 false alarms an hour, 9.0% of the keywords inside sentences missed; measured on 4 hours of people "
-        "reading aloud."
-    )
-    said = expectation({"spotting": measured, "enrollment": {}}, 0.8)
-    assert said.endswith("9.0% of the keywords missed; measured on 4 hours of validation.")
-
-
-def test_no_alarm_at_all_is_fewer_than_one_and_no_curve_names_the_command():
-    from kwspot.web.live import expectation
-
-    none = {"hours": 20, "curve": [[0.5, 0.0, 0.1], [0.9, 0.0, 0.2]]}
-    assert "fewer than 0.05 false alarms an hour, 15.0%" in expectation({"spotting": none}, 0.7)
-    for metadata in ({}, {"spotting": {"threshold": 0.7}}):
-        assert "'kwspot eval RUN --long-audio --split validation'" in expectation(metadata, 0.7)
-
-
 @pytest.fixture
 def routes():
     """The routes of live.py in a server of their own: `live` knows who is listening."""

@@ -9,7 +9,10 @@ from threading import Thread
 import pytest
 
 import kwspot
+from kwspot import Spotter
 from kwspot.audio.reading import duration_s
+from kwspot.inference.expectation import expectation
+from kwspot.inference.model_zoo import DEFAULT_LONG
 from space.build import build
 from tests.browsers import AXE, CHROMIUM, NODE_MODULES, chromium, visit
 from tests.sounds import RATE, tone, write_sound
@@ -110,6 +113,14 @@ def test_what_is_no_sound_is_one_sentence(page, tmp_path):
     write_sound(tmp_path / "y.wav", tone(440, volume=1e-3), RATE)
     page.locator("#file").set_input_files(tmp_path / "y.wav")
     page.get_by_text("0 words in 1.0 s").wait_for()
+
+
+def test_what_a_threshold_costs_is_said_as_on_the_page(page):
+    metadata = Spotter.load(DEFAULT_LONG).metadata
+    for threshold in (0.05, 0.6, 0.988, 0.996):
+        set_threshold(page, threshold)
+        nearest = max(threshold, metadata["spotting"]["curve"][0][0])
+        assert page.locator("#cost").inner_text() == expectation(metadata, nearest)
 
 
 LOOKS = [
