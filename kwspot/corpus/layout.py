@@ -21,7 +21,7 @@ from random import choice
 
 from kwspot.audio.reading import SUFFIXES
 from kwspot.corpus.install import FOLDERS, KEPT, TEST12, read_marker, unsettled
-from kwspot.errors import IntegrityError, MissingError
+from kwspot.errors import IntegrityError, KwspotError, MissingError
 from kwspot.files import read_json
 from kwspot.names import is_printable
 from kwspot.tasks import SILENCE, UNKNOWN
@@ -236,6 +236,17 @@ def plan_silence(n_clips: Mapping[str, int]) -> list[Clip]:
         for split in (TRAIN, VALIDATION, TEST)
         for i in range(math.ceil(n_clips.get(split, 0) / 10))
     ]
+
+
+def has_test_clips(data: Path) -> bool:
+    """Say whether a folder holds a corpus with test recordings; no error of the corpus is raised."""
+    try:
+        found, _ = _scan(data)
+        lists = _read_lists(data)
+        clips = (name for name in found if is_printable(name) and not name.startswith(TEST12_FOLDER))
+        return any(_split_of(name, *speaker_of(name), lists, data) == TEST for name in clips)
+    except (KwspotError, OSError):
+        return False
 
 
 def random_test_clip(data: Path, labels: Sequence[str]) -> tuple[Path, str]:

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from kwspot.audio.reading import LONGEST_S, Decoded, as_wav, read_waveform
-from kwspot.corpus.layout import random_test_clip
+from kwspot.corpus.layout import has_test_clips, random_test_clip
 from kwspot.enrollment.clips import takes_of
 from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.endpoints import endpoints, is_silent
@@ -62,7 +62,7 @@ class Answers:
             except KwspotError:  # `kwspot models` names it
                 continue
         return {
-            "models": described, "chosen": self.chosen, "corpus": self.data.is_dir(), "enrolling": self.enrolling
+            "models": described, "chosen": self.chosen, "corpus": has_test_clips(self.data), "enrolling": self.enrolling
         }  # fmt: skip
 
     def predict(self, content: bytes, name: str, title: str) -> dict[str, Any]:

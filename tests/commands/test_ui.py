@@ -219,6 +219,7 @@ def test_what_is_no_sound_gets_one_sentence(page, tmp_path):
 
 @BROWSER
 def test_without_a_corpus_there_is_no_button_for_its_clips(browser, tmp_path):
+    (tmp_path / "data").mkdir()
     with served(tmp_path) as address:
         page = opened(browser, address)
         choose(page, "Predict")

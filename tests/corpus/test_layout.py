@@ -18,6 +18,7 @@ from kwspot.corpus.layout import (
     VALIDATION,
     corpus_fingerprint,
     corpus_name,
+    has_test_clips,
     read_corpus,
     silence_clips,
     speaker_of,
@@ -212,6 +213,16 @@ def test_an_unreadable_import_marker_is_an_integrity_error(tmp_path):
     touch(tmp_path, ".kwspot/imported.json")
     with pytest.raises(IntegrityError, match=r"imported\.json"):
         corpus_fingerprint(tmp_path)
+
+
+def test_it_is_known_whether_there_are_test_recordings(tmp_path):
+    assert not has_test_clips(tmp_path / "nothing")
+    assert not has_test_clips(tmp_path)
+    speakers = {which_split(f"{i:08x}"): f"{i:08x}" for i in range(100)}
+    touch(tmp_path, f"yes/{speakers[TRAIN]}_nohash_0.wav")
+    assert not has_test_clips(tmp_path)
+    touch(tmp_path, f"yes/{speakers[TEST]}_nohash_0.wav")
+    assert has_test_clips(tmp_path)
 
 
 def test_corpus_name(tmp_path):
