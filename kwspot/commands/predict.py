@@ -70,6 +70,10 @@ def predict(
     if bool(paths) == random:
         raise ConfigError("predict needs audio files, or --random for a test clip of the corpus; not both")
     form = console.chosen("columns", json=as_json, csv=as_csv)
+    if plot:
+        from kwspot.reports.style import check_form
+
+        check_form(plot)
     from kwspot.audio.inputs import Source, expand
     from kwspot.corpus.layout import random_test_clip
     from kwspot.inference.batch import predict_all

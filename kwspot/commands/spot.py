@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 import json
 from pathlib import Path
 import sys
@@ -29,6 +30,8 @@ from kwspot.names import escaped
 if TYPE_CHECKING:
     from kwspot.audio.reading import Waveform
     from kwspot.inference.detector import Event
+
+    Sound = tuple[str, Iterator[Waveform] | KwspotError]
 
 SCHEMA = 1  # of a line of --json
 
@@ -82,6 +85,10 @@ def spot(
       sox meeting.m4a -t wav - | kwspot spot -
     """
     form = console.chosen("columns", json=as_json, csv=as_csv, labels=labels, textgrid=textgrid, srt=srt)
+    if plot:
+        from kwspot.reports.style import check_form
+
+        check_form(plot)
     from kwspot.audio.blocks import long_sounds
     from kwspot.inference.pipeline import LONGEST_TRACE_S, Trace, detection_settings
     from kwspot.inference.pipeline import spot as spot_blocks
@@ -91,13 +98,14 @@ def spot(
     settings = detection_settings(
         streaming_model.metadata, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
     )
+    sounds = long_sounds(paths, streaming_model.sample_rate, raw_rate)
+    if plot or form in ("labels", "textgrid", "srt"):
+        sounds = _only(sounds, "plot" if plot else form)
     lines, trace = EventLines(streaming_model.name, form), Trace() if plot else None
     n_failed = n_recordings = 0
     with console.progress("spot", unit="s", quiet=quiet, brief=True) as report:
         passed = Passed(streaming_model.sample_rate, report)
-        for n_before, (name, blocks) in enumerate(long_sounds(paths, streaming_model.sample_rate, raw_rate)):
-            if n_before and (plot or form in ("labels", "textgrid", "srt")):
-                raise ConfigError(f"--{'plot' if plot else form}: one recording at a time; give one")
+        for name, blocks in sounds:
             try:
                 if isinstance(blocks, KwspotError):
                     raise blocks
@@ -120,6 +128,14 @@ def spot(
         console.note(f"wrote {plot}{cut}")
     if n_failed:
         raise typer.Exit(KwspotError.exit_code)
+
+
+def _only(sounds: "Iterator[Sound]", option: str) -> "Iterator[Sound]":
+    """Return the one sound there is; ConfigError if there are more."""
+    found = list(islice(sounds, 2))
+    if len(found) > 1:
+        raise ConfigError(f"--{option}: one recording at a time; give one")
+    return iter(found)
 
 
 class Passed:

@@ -80,7 +80,9 @@ def test_a_clip_is_drawn_with_what_was_predicted(folder, suffix):
 
 
 def test_what_cannot_be_drawn_is_refused(folder):
-    assert ".svg or .png" in predict("clips/1.wav", "--plot", "clip.pdf").stderr
+    done = predict("clips/1.wav", "--plot", "clip.pdf")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert ".svg or .png" in done.stderr
     assert "--plot draws one file" in predict("clips", "--plot", "clip.svg").stderr
     assert not (folder / "clip.svg").exists()
 

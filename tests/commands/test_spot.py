@@ -100,7 +100,20 @@ def test_a_recording_is_drawn_with_its_keywords(folder, said):
     content = (folder / "long.svg").read_text()
     assert all(content.count(f">{word}<") == 2 for word in set(words_of(said)))  # above the wave, and in the legend
     assert "smoothed posterior" in content
-    assert "one recording at a time" in spot("long.wav", "long.wav", "--plot", "x.svg").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("long.wav", "long.wav", "--plot", "x.svg"), "--plot: one recording at a time"),
+        (("long.wav", "long.wav", "--labels"), "--labels: one recording at a time"),
+        (("long.wav", "--plot", "x.pdf"), ".svg or .png"),
+    ],
+)
+def test_what_cannot_be_drawn_or_labelled_is_refused_before_anything_is_printed(folder, arguments, error):
+    done = spot(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert error in done.stderr
 
 
 def test_a_textgrid_holds_the_words_and_the_whole_recording(folder, said):
