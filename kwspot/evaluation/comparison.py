@@ -19,6 +19,7 @@ from kwspot.files import digest_of
 from kwspot.tasks import SILENCE, silence_of
 
 SPLITS = ("train", "validation", "test", "test12")
+RESULTS = "results"  # beside the runs: where a repository keeps records that `kwspot runs export` copied
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ def choose_runs(runs_dir: Path, names: Sequence[str] = ()) -> tuple[list[Run], l
 
     A name may also be a run's id. MissingError if there is no such run, or none of them is finished.
     """
-    unfinished = [run for run in list_runs(runs_dir) if not run.metrics]
+    known = list_runs(runs_dir)
+    if not known and list_runs(results := runs_dir.parent / RESULTS):
+        raise MissingError(f"{runs_dir}: no runs; {results} has records of some: --runs {results}")
+    unfinished = [run for run in known if not run.metrics]
     if not names:
         return finished_runs(runs_dir), unfinished
     left_out = [run for run in unfinished if run.experiment in names or run.id in names]

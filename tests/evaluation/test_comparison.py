@@ -145,6 +145,19 @@ def test_nothing_finished_says_what_to_run(tmp_path):
         choose_runs(tmp_path, ["nothing"])
 
 
+def test_without_runs_the_records_of_a_repository_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KWSPOT_RUNS", raising=False)
+    assert "train one with" in kwspot("compare", code=3).stderr
+    make_run(tmp_path / "results" / "study", "lstm")
+    for names in ((), ("lstm",)):
+        error = kwspot("compare", *names, code=3).stderr
+        assert error == "error: runs: no runs; results has records of some: --runs results\n"
+    assert "lstm" in kwspot("compare", "--runs", "results").stdout
+    make_run(tmp_path / "runs", "rnn")
+    assert "'kwspot runs' lists them" in kwspot("compare", "lstm", code=3).stderr
+
+
 def test_rows_come_as_named_or_best_first(runs):
     assert [row.label for row in rows_of(runs, "rnn_orthogonal", "lstm")] == ["rnn_orthogonal", "lstm"]
     table = kwspot("compare", "rnn_orthogonal", "lstm").stdout
