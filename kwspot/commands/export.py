@@ -11,7 +11,7 @@ from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
 from kwspot.files import written_whole
-from kwspot.inference.model_zoo import enrolled_models
+from kwspot.inference.model_zoo import ModelFile, bundled_models, enrolled_models
 
 
 class Target(str, Enum):
@@ -79,15 +79,18 @@ def export(
 
       kwspot export keywords10_nano --for c
     """
+    enrolled = _path_of(name, enrolled_models(runs))
     if target:
         if stream or int8 or card:
             raise ConfigError("--for c: streams and has 8 bits by itself; leave out --stream, --int8 and --card")
+        if enrolled:
+            raise ConfigError(f"{enrolled}: enrolled, a finished model file; C is written of runs and bundled models")
         _write_c(name, out or Path(f"{Path(name).stem}-c"), data, runs, most_lost)
         return
-    if enrolled := next((model.path for model in enrolled_models(runs) if model.name == name), None):
+    if enrolled:
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return
-    from kwspot.experiments.runs import best_run
+    from kwspot.experiments.runs import best_run, list_runs
     from kwspot.export.encoder import write_encoder
     from kwspot.export.export import (
         can_stream,
@@ -98,6 +101,12 @@ def export(
         write_stream_model,
     )
 
+    bundled = _path_of(name, bundled_models())
+    if bundled and all(run.experiment != name for run in list_runs(runs)):
+        raise ConfigError(
+            f"{name}: comes with kwspot, a finished model file: {bundled}; copy it, or give --for c; "
+            "every other form is written of a run"
+        )
     run = best_run(runs, name)
     if is_encoder(run):
         if stream or int8 or card:
@@ -128,6 +137,10 @@ def export(
         console.note(f"wrote {card}")
     for path in paths:
         console.say(f"{path}\t{path.stat().st_size} bytes")
+
+
+def _path_of(name: str, models: list[ModelFile]) -> Path | None:
+    return next((model.path for model in models if model.name == name), None)
 
 
 def _write_c(name: str, folder: Path, data: Path, runs: Path, most_lost: float) -> None:

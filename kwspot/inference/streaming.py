@@ -152,5 +152,7 @@ def _stream_of(found: ModelFile) -> Path:
     """Return the stream file of a model: itself, or the one beside it."""
     path = found.path if found.path.name.endswith(STREAM_SUFFIX) else found.path.with_suffix(STREAM_SUFFIX)
     if not path.is_file():
+        if found.path.is_file() and "enrollment" in Spotter(found.path).metadata:
+            raise MissingError(f"{found.name}: a model of own words, which have no stream; use it window by window")
         raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
     return path

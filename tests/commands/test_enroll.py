@@ -59,6 +59,12 @@ def test_a_model_that_every_command_takes(project):
     assert run("export", "house", "--out", "copy.onnx").stdout.startswith("copy.onnx\t")
     assert (project / "copy.onnx").read_bytes() == (project / "runs/enrolled/house.onnx").read_bytes()
     assert run("export", "house", "--stream").exit_code == 2
+    refused = run("export", "house", "--for", "c")
+    assert (refused.exit_code, "C is written of runs and bundled models" in refused.stderr) == (2, True)
+    refused = run("spot", "--stream", "--model", "house", "long.wav")
+    assert (refused.exit_code, refused.stderr) == (
+        3, "error: house: a model of own words, which have no stream; use it window by window\n"
+    )  # fmt: skip
     assert run("predict", "--model", "copy.onnx", "clips/rise/take1.wav").exit_code == 0
     shown = run("models", "house").stdout
     assert "fall 4, rise 4" in shown

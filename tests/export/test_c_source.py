@@ -136,6 +136,14 @@ def test_the_bundled_model_is_written_by_the_command(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*CODE, MODEL, WEIGHTS}
 
 
+def test_of_a_bundled_model_every_other_form_is_refused_with_its_file(tmp_path):
+    done = CliRunner().invoke(app, ["export", "keywords10_nano", "--int8", "--runs", str(tmp_path)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: keywords10_nano: comes with kwspot, a finished model file: ")
+    assert str(Spotter.load("keywords10_nano").path) in done.stderr
+    assert "give --for c" in done.stderr
+
+
 def test_weights_of_8_bits_stay_as_they_are(tmp_path):
     network = read_network(model_file(model_of(MODELS["gru"]), tmp_path))
     for layer in network.layers:
