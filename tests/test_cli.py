@@ -271,7 +271,8 @@ def test_models_lists_bundled_ones_and_runs(project):
         next((project / "runs").iterdir()).name,
     ]
     assert " – " not in lines[2]  # eval wrote the test accuracy into the file
-    assert run("models", "keywords10").stdout.startswith("# keywords10")
+    assert run("models", "keywords10").stdout.startswith("keywords10: for single clips\nwords            yes no")
+    assert "\n# keywords10\n" in run("models", "keywords10").stdout
     assert "left right up" in run("models", "lstm").stdout
     assert max(map(len, run("models", "lstm").stdout.splitlines())) < 200
     rows = list(csv.DictReader(run("models", "--csv").stdout.splitlines()))

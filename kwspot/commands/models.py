@@ -1,9 +1,7 @@
 """`kwspot models`."""
 
-from collections import Counter
 import json
 from pathlib import Path
-import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +13,14 @@ from kwspot.errors import ConfigError, IntegrityError
 if TYPE_CHECKING:
     from kwspot.inference.model_zoo import ModelFile
 
-LONGEST_LIST = 12  # that is printed
-
 
 def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Show one model: its card, or the metadata of its file.", autocompletion=complete_model
+            metavar="NAME",
+            help="Show one model: a summary, then its card or what its file says.",
+            autocompletion=complete_model,
         ),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Delete the enrolled model NAME.")] = False,
@@ -54,7 +52,9 @@ def models(
         if form != "text":
             console.say(json.dumps(known, indent=2, ensure_ascii=False) if as_json else _csv({model.name: known}))
         else:
-            console.say(model.card or "\n".join(_described(known)))
+            from kwspot.reports.model_text import model_text
+
+            console.say(model_text(model.name, known, model.card))
         return
     listed: dict[str, dict[str, Any]] = {}
     broken: list[IntegrityError] = []
@@ -107,31 +107,3 @@ def _csv(listed: dict[str, dict[str, Any]]) -> str:
     keys = ("path", "size_bytes", "n_parameters", "macs", "accuracy_validation", "accuracy_test", "sample_rate")
     rows = [[name, len(known["labels"]), *(known.get(key) for key in keys)] for name, known in listed.items()]
     return console.csv_text(["model", "n_classes", *keys], rows)
-
-
-def _described(known: dict[str, Any]) -> list[str]:
-    """Describe a model file without a card, a line a fact; long lists are counted, --json has them."""
-    shown = {"words": " ".join(known["labels"]), **{k: v for k, v in known.items() if k not in ("labels", "schema")}}
-    if enrollment := shown.pop("enrollment", None):
-        for key, spoken in (("takes", False), ("synthetic takes", True)):
-            takes = Counter(source["word"] for source in enrollment["sources"] if source.get("spoken", False) is spoken)
-            if takes:
-                shown[key] = ", ".join(f"{word} {n}" for word, n in takes.items())
-        shown |= {f"expected {key}": value for key, value in enrollment["expected"].items()}
-    return [line for key, value in shown.items() for line in _lines(key, value)]
-
-
-def _lines(key: str, value: Any) -> list[str]:
-    if isinstance(value, dict):
-        within = [f"{one} {_short(of_it)}" for one, of_it in value.items()]
-        return textwrap.wrap(
-            ", ".join(within), 80, initial_indent=f"{key:20} ", subsequent_indent=" " * 21,
-            break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
-    return [f"{key:20} {_short(value)}"]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > LONGEST_LIST:
-        return f"of {len(value)} points"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -202,8 +202,8 @@ def test_names_that_say_what_was_recorded_are_spoken(project):
     sources = json.loads(run("models", "house", "--json").stdout)["enrollment"]["sources"]
     assert [s["word"] for s in sources if s["spoken"]].count("window") == 3
     shown = run("models", "house").stdout
-    assert "takes                Sky_Blue 2, banana 1, window 2, word1 1\n" in shown
-    assert "synthetic takes      Sky_Blue 3, unknown 12, window 3\n" in shown
+    assert "takes            Sky_Blue 2, banana 1, window 2, word1 1\n" in shown
+    assert "synthetic takes  Sky_Blue 3, unknown 12, window 3\n" in shown
     again = run("enroll", "house", "--clips", "clips", "--add", "--voices", 3, "--engine", "pico", "-q")
     assert again.exit_code == 0, again.stderr
 
