@@ -47,4 +47,5 @@ def serve(
     serve_wyoming(
         lambda: open_model(model, runs, streaming=stream, threads=1), settings, host, port,
         lambda: console.note(f"kwspot serve: tcp://{host}:{port} with {opened.name}: {words}"),
+        console.error,
     )  # fmt: skip

@@ -3,6 +3,7 @@
     describe                                -> info: the model, a wake word for each of its keywords
     detect {names}, audio-start, audio-chunk…  -> detection {name, timestamp} as soon as a word is above the threshold
     audio-stop                              -> not-detected, if there was none
+    audio that cannot be                    -> error, and the connection ends
 
 Each connection is one sound, of any rate. The `wyoming` package does the protocol.
 """
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
+from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Attribution, Describe, Info, WakeModel, WakeProgram
 from wyoming.server import AsyncEventHandler, AsyncTcpServer
@@ -47,11 +49,17 @@ def info_of(streaming_model: StreamingModel) -> Info:
 
 
 class WakeHandler(AsyncEventHandler):
-    """One connection: `open_model` opens a model of its own for it."""
+    """One connection: `open_model` opens a model of its own for it; `refuse` is told why it ends."""
 
-    def __init__(self, open_model: Callable[[], StreamingModel], settings: DetectionSettings, *streams: Any) -> None:
+    def __init__(
+        self,
+        open_model: Callable[[], StreamingModel],
+        settings: DetectionSettings,
+        refuse: Callable[[str], None],
+        *streams: Any,
+    ) -> None:
         super().__init__(*streams)
-        self.streaming_model, self.settings = open_model(), settings
+        self.streaming_model, self.settings, self.refuse = open_model(), settings, refuse
         self.to_mono = AudioChunkConverter(width=2, channels=1)
         self.names: list[str] | None = None  # that are wanted; None: all
         self._begin()
@@ -70,8 +78,14 @@ class WakeHandler(AsyncEventHandler):
         elif AudioStart.is_type(event.type):
             self._begin()
         elif AudioChunk.is_type(event.type):
-            chunk = self.to_mono.convert(AudioChunk.from_event(event))
-            word = await asyncio.get_running_loop().run_in_executor(None, self._spot, chunk)
+            try:
+                chunk = self.to_mono.convert(AudioChunk.from_event(event))
+                word = await asyncio.get_running_loop().run_in_executor(None, self._spot, chunk)
+            except (KwspotError, ValueError, KeyError) as error:
+                text = f"audio that cannot be used: {error}"
+                self.refuse(text)
+                await self.write_event(Error(text=text).event())
+                return False
             if word is not None:
                 self.detected = True
                 await self.write_event(Detection(name=word, timestamp=chunk.timestamp).event())
@@ -93,13 +107,14 @@ def serve(
     host: str,
     port: int,
     started: Callable[[], None],
+    refuse: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted; KwspotError if the port is taken."""
+    """Serve until interrupted, and tell `refuse` of audio that cannot be used; KwspotError if the port is taken."""
 
     async def run() -> None:
         server = AsyncTcpServer(host, port)
         try:
-            await server.start(partial(WakeHandler, open_model, settings))
+            await server.start(partial(WakeHandler, open_model, settings, refuse))
         except OSError as error:
             raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
         started()

@@ -1,6 +1,7 @@
 """The Wyoming service, asked by the protocol's own client as Home Assistant asks it."""
 
 import asyncio
+from contextlib import contextmanager
 import subprocess
 import sys
 
@@ -18,17 +19,24 @@ client = pytest.importorskip("wyoming.client", reason="the [wyoming] extra is no
 MODEL = ("--model", "keywords10", "--threshold", "0.8")
 
 
-@pytest.fixture(scope="module")
-def port():
+@contextmanager
+def serving():
+    """Serve a model; yield the port and the process."""
     port = free_port()
     command = [sys.executable, "-m", "kwspot", "serve", "--wyoming", "--port", str(port), *MODEL]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         line = process.stderr.readline()
         assert line.startswith(f"kwspot serve: tcp://127.0.0.1:{port} with keywords10: yes no"), line
-        yield port
+        yield port, process
         process.terminate()
-        process.communicate()
+        assert process.communicate()[1] == "error: terminated\n"  # and no traceback
     assert process.returncode == 143
+
+
+@pytest.fixture(scope="module")
+def port():
+    with serving() as (port, _):
+        yield port
 
 
 def asked(port, events, n_answers):
@@ -83,6 +91,19 @@ def test_only_what_is_asked_for_is_detected_and_silence_is_not(port):
     assert Detection.from_event(answer).name == said[1][0]
     (answer,) = asked(port, [Detect(), *sound_of(np.zeros(RATE, np.float32), RATE)], 1)
     assert NotDetected.is_type(answer.type)
+
+
+def test_a_rate_that_cannot_be_is_an_error_of_the_protocol_and_one_line():
+    from wyoming.error import Error
+    from wyoming.info import Describe, Info
+
+    with serving() as (port, process):
+        (answer,) = asked(port, sound_of(np.zeros(1000, np.float32), 100), 1)
+        text = Error.from_event(answer).text
+        assert text.startswith("audio that cannot be used: a sample rate of ")
+        assert process.stderr.readline() == f"error: {text}\n"
+        (answer,) = asked(port, [Describe()], 1)
+        assert Info.is_type(answer.type)
 
 
 def test_without_a_protocol_it_is_a_usage_error():
