@@ -174,7 +174,10 @@ def _versions(distributions: Sequence[str]) -> tuple[str, list[str]]:
 def _registry(path: Path | None) -> Iterator[Finding]:
     from kwspot.experiments.registry import find_registry, load_registry
 
-    yield Finding("registry", OK, f"{find_registry(path)}: {len(load_registry(path))} experiments")
+    try:
+        yield Finding("registry", OK, f"{find_registry(path)}: {len(load_registry(path))} experiments")
+    except KwspotError as error:
+        yield Finding("registry", FAIL, str(error), "mend the file, or name another with --registry")
 
 
 def corpus_findings(data: Path, here: str = "") -> Iterator[Finding]:

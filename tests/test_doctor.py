@@ -218,6 +218,7 @@ def test_the_doctor_outlives_an_examination_that_breaks(tmp_path, monkeypatch):
     assert findings["torch"].says == "ZeroDivisionError: division by zero"
     assert findings["registry"].state == FAIL
     assert "a.why: missing" in findings["registry"].says
+    assert findings["registry"].repair == "mend the file, or name another with --registry"
     assert findings["python"].state == OK
 
 
