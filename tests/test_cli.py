@@ -119,7 +119,8 @@ def test_short_help_and_groups():
 
 
 def test_version():
-    assert run("--version").stdout == f"kwspot {__version__}\n"
+    for option in ("--version", "-V"):
+        assert run(option).stdout == f"kwspot {__version__}\n"
 
 
 @pytest.mark.slow

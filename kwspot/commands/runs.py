@@ -63,9 +63,10 @@ def show(
         str, typer.Argument(metavar="RUN", help="A run's id, or the start of one.", autocompletion=complete_run)
     ],
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     runs_dir: RunsDirHere = None,
 ) -> None:
-    """Show a run: why, settings, corpus, environment, figures.
+    """Show a run: why, settings, corpus, environment, figures; as CSV its line of the list.
 
     Examples:
 
@@ -73,10 +74,14 @@ def show(
 
       kwspot runs show lstm-s1 --json | jq .metrics
     """
+    form = console.chosen("text", json=as_json, csv=as_csv)
     from kwspot.experiments.runs import find_run
 
     run = find_run(runs_dir or context.obj, name)
-    if as_json:
+    if form == "csv":
+        console.say("\n".join(map(console.csv_line, [DESCRIBED, _described(run).values()])))
+        return
+    if form == "json":
         whole = {**_described(run), "record": run.record, "metrics": run.metrics}
         more = {"history": run.history, "timing": run.timing, "evaluations": run.evaluations}
         more["robustness"] = run.robustness

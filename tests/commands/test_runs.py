@@ -137,6 +137,9 @@ def test_a_run_is_shown_by_the_start_of_its_id(runs):
     assert shown["metrics"] == run.metrics
     assert shown["record"] == run.record
     assert len(shown["history"]) == 4
+    (row,) = csv.DictReader(kwspot("runs", "show", run.id, "--csv").stdout.splitlines())
+    assert row in csv.DictReader(kwspot("runs", "--csv").stdout.splitlines())
+    assert row["run"] == run.id
     assert "fits 2 runs" in kwspot("runs", "show", "lstm", code=3).stderr
     assert kwspot("runs", "--runs", runs, "show", "lstm-s2").stdout == kwspot("runs", "show", "lstm-s2").stdout
     assert "no such run" in kwspot("runs", "show", "lstm-s2", "--runs", runs / "none", code=3).stderr
