@@ -151,7 +151,11 @@ def dress(axes: "Axes", xlabel: str, title: str) -> None:
 
 
 def plot_det(records: Mapping[str, Record], path: Path) -> None:
-    """Draw FRR against false alarms per hour, a line for each model file."""
+    """Draw FRR against false alarms per hour, a line for each model file, with the threshold of validation on it.
+
+    Without a single alarm there, its rate is lower than the line tells: a dotted piece leads left to a triangle.
+    """
+    marked = "a dot: the threshold of validation"
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         colours = iter(COLOURS * len(records))
         for name, record in records.items():
@@ -161,8 +165,12 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
                     rates, shares = best_points(record[way]["curve"], one)
                     axes.plot(rates, [100 * share for share in shares], color=colour, label=label)
                     _, rate, frr, _ = record[way]["at_threshold"]
-                    axes.plot(max(rate, one), 100 * frr, "o", color=colour)
-        dress(
-            axes, "false alarms per hour (a dot: the threshold of validation)", "FRR against false alarms in long audio"
-        )
+                    if rate:
+                        axes.plot(rate, 100 * frr, "o", color=colour)
+                    else:
+                        ends = [*zip(rates[:1], shares, strict=False), (one / 2, frr)]
+                        axes.plot([at for at, _ in ends], [100 * share for _, share in ends], ":", color=colour)
+                        axes.plot(one / 2, 100 * frr, "<", color=colour)
+                        marked = "a dot: the threshold of validation; a triangle: no alarm there"
+        dress(axes, f"false alarms per hour ({marked})", "FRR against false alarms in long audio")
         axes.legend()

@@ -16,7 +16,7 @@ from kwspot import Spotter
 from kwspot.cli import app
 from kwspot.corpus.layout import TEST, which_split
 from kwspot.experiments.runs import MODEL
-from kwspot.reports.det import best_points
+from kwspot.reports.det import best_points, plot_det
 from tests.browsers import AXE, CHROMIUM
 from tests.records import make_run
 from tests.sounds import tone, write_sound
@@ -118,3 +118,12 @@ def test_a_det_curve_never_turns_back(curve):
     assert all(0.5 <= rate < 200 for rate in rates)
     for rate, share in zip(rates, shares, strict=True):
         assert share == min(frr for _, alarms, frr in curve if alarms <= rate or alarms <= 0.75)
+
+
+@pytest.mark.parametrize(("rate", "is_said"), [(0.0, True), (2.0, False)])
+def test_a_threshold_without_an_alarm_stands_left_of_its_curve(rate, is_said, tmp_path):
+    curve = [[0.5, 8.0, 0.1, 0.0], [0.9, 0.5, 0.4, 0.0], [0.95, 0.0, 0.6, 0.0]]
+    plot_det(
+        {"x": {"hours": 2.0, "windows": {"curve": curve, "at_threshold": [0.95, rate, 0.6, 0.0]}}}, tmp_path / "x.svg"
+    )
+    assert ("a triangle: no alarm there" in (tmp_path / "x.svg").read_text()) == is_said
