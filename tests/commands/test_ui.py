@@ -189,6 +189,9 @@ def test_everybody_can_use_every_tab_in_light_and_dark_wide_and_narrow(browser, 
             page.keyboard.press("Enter")
         if tab == "Compare":
             page.get_by_alt_text("Learning curves: loss").wait_for()
+            table, curves = page.locator("#table").bounding_box(), page.locator("#curves").bounding_box()
+            assert curves["y"] >= table["y"] + table["height"] + 16
+            assert page.locator("#curves img").first.bounding_box()["width"] >= 700  # px: its text can be read
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), tab
         violations = page.evaluate("axe.run().then(({violations}) => violations)")
         assert violations == [], f"{tab}: {json.dumps(violations, indent=1)}"

@@ -199,6 +199,7 @@ async function compare() {
   }));
   table.hidden = !rows.length;
   find("notes").textContent = notes;
+  find("curves").hidden = !pictures.length;
   find("curves").replaceChildren(...pictures.map(({title, source}) => {
     const image = document.createElement("img");
     Object.assign(image, {alt: title, src: source, className: "picture"});
