@@ -173,6 +173,8 @@ def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | No
                     measured[run.id] = measure_run(run, **asked, report=report)
                 refresh_metadata(read_run(run.path))
         for title, record in measured.items():
+            for recording, reason in next(iter(record.values()))["skipped"]:  # the same for each way
+                console.note(f"skipped {asked['folder'] / recording}: {reason}")
             text = json.dumps({"model": title, **record}) if as_json else f"{title}\n{recordings_table(record)}"
             console.say(text)
             if plots:

@@ -35,9 +35,10 @@ def recordings_table(record: Record, width: int = 80) -> str:
 def _table(measured: Record, way: str, width: int) -> str:
     settings = measured["settings"]
     chosen = "chosen here" if measured["split"] == "validation" else "the model's own"
+    skipped = f"; {n} recording{'s' * (n > 1)} skipped" if (n := len(measured["skipped"])) else ""
     heading = (
         f"{WAYS[way]}, threshold {settings['threshold']:g} ({chosen}), smoothing {settings['smoothing_ms']:g} ms; "
-        f"{measured['folder']}, {measured['split']} split; interval: 95 %, Poisson"
+        f"{measured['folder']}, {measured['split']} split; interval: 95 %, Poisson{skipped}"
     )
     sources = [["source", "hours", "alarms", "an hour", "said", "found"], *_sources(measured)]
     words = [["keyword", "said", "found", "alarms"], *_words(measured["speech"])]

@@ -168,6 +168,8 @@ def test_table_card_and_figure_say_the_same(folder, tmp_path):
     assert max(map(len, text.splitlines())) <= 80
     assert "1800.0 (218.0 to 6502.2)" in text
     assert "100.0 %" in text
+    assert "1 recording skipped" in text
+    assert "skipped" not in recordings_table({"windows": record["windows"] | {"skipped": []}})
     noise, speech = card_lines(record)
     assert "3 of 3 keywords in it detected" in speech
     assert "detected" not in noise
@@ -190,9 +192,11 @@ def test_the_command_measures_a_model_that_is_no_run(tmp_path):
     folder = tmp_path / "real"
     write_sound(folder / "a.wav", np.zeros(8000, np.float32))
     (folder / "text").write_text("a YES\n")
+    (folder / "b.wav").write_bytes(b"no sound")
     asked = ["eval", "keywords10", "--false-alarms", str(folder), "--runs", str(tmp_path / "runs"), "--json"]
     result = CliRunner().invoke(app, asked)
     assert result.exit_code == 0, result.output
     (record,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert record["model"] == "keywords10"
+    assert result.stderr.count(f"skipped {folder / 'b.wav'}: ") == 1
     assert (record["windows"]["speech"]["said"], record["windows"]["speech"]["false_alarms"]) == (1, 0)
