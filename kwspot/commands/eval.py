@@ -71,9 +71,9 @@ def eval_(
 
     --false-alarms searches real recordings: a keyword that the transcript has
     is a detection, every other one a false alarm. The table of transcripts is
-    text.tsv (path, text, perhaps speaker), Kaldi's text or LibriSpeech's
-    .trans.txt; a words.ctm beside it says when words sound. It takes any model
-    of 'kwspot models', too, and continues where it was stopped.
+    text.tsv or text.csv (path, text, perhaps speaker), Kaldi's text or
+    LibriSpeech's .trans.txt; a words.ctm beside it says when words sound. It
+    takes any model of 'kwspot models', too, and continues where it was stopped.
     --long-audio assembles hours of sound from the split's clips: keywords at
     known times among other words, in noise.
 
@@ -173,13 +173,23 @@ def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | No
                     measured[run.id] = measure_run(run, **asked, report=report)
                 refresh_metadata(read_run(run.path))
         for title, record in measured.items():
-            for recording, reason in next(iter(record.values()))["skipped"]:  # the same for each way
-                console.note(f"skipped {asked['folder'] / recording}: {reason}")
+            _note_what_is_missing(asked["folder"], next(iter(record.values())))  # the same for each way
             text = json.dumps({"model": title, **record}) if as_json else f"{title}\n{recordings_table(record)}"
             console.say(text)
             if plots:
                 plot_recordings(record, path := plots / f"recordings_{title}.svg")
                 console.note(f"wrote {path}")
+
+
+def _note_what_is_missing(folder: Path, measured: dict[str, Any]) -> None:
+    for recording, reason in measured["skipped"]:
+        console.note(f"skipped {folder / recording}: {reason}")
+    known, n = measured["transcripts"], measured["recordings"]
+    if known < n:
+        console.note(
+            f"{known} of {n} recordings have a transcript; in the others every keyword counts as a false alarm"
+            + ("" if known else "; --transcripts names a table")
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     FOLDER/<source>/…/<recording>.wav    any depth; a source is what lies in one folder, or in one folder of a folder
     a transcript table, one of           text.tsv    a heading with path, text and perhaps speaker
+                                         text.csv    the same, comma-separated
                                          text        Kaldi's: an utterance's name, then its words; utt2spk beside it
                                          *.trans.txt LibriSpeech's, the same in every folder
     words.ctm beside the table           when each word sounds: recording, channel, start, seconds, word (NIST's CTM)
@@ -16,12 +17,15 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 import re
+from typing import Any
 
 from kwspot.audio.reading import SUFFIXES
 from kwspot.corpus.layout import TEST, TRAIN, VALIDATION, hash_per_cent
 from kwspot.errors import IntegrityError, MissingError
 
-TABLE, KALDI, LIBRISPEECH, TIMES, SPEAKERS = "text.tsv", "text", "*.trans.txt", "words.ctm", "utt2spk"
+TABLES, KALDI, LIBRISPEECH, TIMES, SPEAKERS = ("text.tsv", "text.csv"), "text", "*.trans.txt", "words.ctm", "utt2spk"
+FORMS: dict[str, dict[str, Any]] = {".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE}, ".csv": {"delimiter": ","}}
+ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
 SHARE = 20.0  # per cent of the speakers, for each of validation and test
 
 
@@ -81,7 +85,7 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
     found = _transcripts(transcripts or folder)
     if transcripts and not found:
         raise MissingError(
-            f"{transcripts}: no transcripts; a table {TABLE}, Kaldi's '{KALDI}' or LibriSpeech's is needed"
+            f"{transcripts}: no transcripts; needs {', '.join(TABLES)}, Kaldi's '{KALDI}' or LibriSpeech's *.trans.txt"
         )
     times = _times(
         (transcripts if transcripts and transcripts.is_dir() else (transcripts or folder / "-").parent) / TIMES
@@ -93,14 +97,17 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
         words = next((times[key] for key in keys if key in times), None)
         recordings.append(Recording(name, speaker or name, text, words))
     if transcripts and not any(recording.text for recording in recordings):
-        raise IntegrityError(f"{transcripts}: names no recording of {folder}; a path below it or a file name is needed")
+        raise IntegrityError(
+            f"{transcripts}: names no recording of {folder}; a path below it or a file name is needed, in a .tsv or "
+            ".csv below a heading"
+        )
     return recordings
 
 
 def _transcripts(place: Path) -> dict[str, tuple[str, str | None]]:
     """Return text and speaker by the path or the name of a recording."""
     if place.is_dir():
-        tables = [path for name in (TABLE, KALDI) if (path := place / name).is_file()] or sorted(
+        tables = [path for name in (*TABLES, KALDI) if (path := place / name).is_file()] or sorted(
             place.rglob(LIBRISPEECH)
         )
     else:
@@ -109,15 +116,22 @@ def _transcripts(place: Path) -> dict[str, tuple[str, str | None]]:
     for path in tables:
         if not path.is_file():
             raise MissingError(f"{path}: no such file")
-        found.update(_table(path) if path.suffix == ".tsv" else _utterances(path))
+        try:
+            found.update(_table(path) if path.suffix.lower() in FORMS else _utterances(path))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise IntegrityError(f"{path}: no table in UTF-8 ({error}); save it as text in UTF-8") from error
     return found
 
 
 def _table(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    form = FORMS[path.suffix.lower()]
+    with path.open(encoding=ENCODING, newline="") as file:
+        lines = csv.DictReader(file, **form)
         if missing := [column for column in ("path", "text") if column not in (lines.fieldnames or ())]:
-            raise IntegrityError(f"{path}: no column {', '.join(missing)}; the heading must name path and text")
+            separator = "comma" if form["delimiter"] == "," else "tab"
+            raise IntegrityError(
+                f"{path}: no column {', '.join(missing)}; the heading must name path and text, {separator}-separated"
+            )
         for line in lines:
             yield line["path"], (line["text"] or "", line.get("speaker") or None)
 
@@ -131,7 +145,7 @@ def _utterances(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
 
 
 def _first_and_rest(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding=ENCODING).splitlines():
         if line.strip():
             first, *rest = line.split(maxsplit=1)
             yield first, rest[0].strip() if rest else ""

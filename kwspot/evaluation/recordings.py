@@ -249,6 +249,8 @@ def measure_recordings(
         "split": split,
         "settings": asdict(settings),
         "target_per_hour": per_hour,
+        "recordings": len(recordings),
+        "transcripts": sum(one.text is not None for one in recordings),
         "speech": speech.at(settings.threshold),
         "sources": {name: total.at(settings.threshold) for name, total in measured.items()},
         "points": {f"{rate:g}": at_rate(speech.curve(), rate) for rate in RATES},

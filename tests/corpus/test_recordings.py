@@ -21,6 +21,24 @@ def test_a_table_with_path_and_text(tmp_path):
     assert (noise.speaker, noise.text, noise.said, noise.words) == ("noise/rain/b.wav", None, [], None)
 
 
+def test_a_table_of_a_spreadsheet(tmp_path):
+    make(tmp_path, "read/a.wav", "read/b.wav")
+    (tmp_path / "text.csv").write_text('path,text\nread/a.wav,"Go on, stop"\n', encoding="utf-8-sig")
+    for table in (None, tmp_path / "text.csv"):
+        spoken, silent = read_recordings(tmp_path, table)
+        assert (spoken.said, silent.text) == (["go", "on", "stop"], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("text.tsv", 'path\ttext\na.wav\tgo "on'), ("TEXT.CSV", "path,text\na.wav,go on"), ("text", "a go on")],
+)
+def test_a_byte_order_mark_is_no_part_of_a_table(tmp_path, name, text):
+    make(tmp_path, "a.wav")
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert [one.said for one in read_recordings(tmp_path, tmp_path / name)] == [["go", "on"]]
+
+
 def test_tables_of_kaldi_and_librispeech(tmp_path):
     kaldi = make(tmp_path / "kaldi", "wav/u1.wav")
     (kaldi / "text").write_text("u1 HELLO YES\n")
@@ -74,6 +92,12 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "table.tsv").write_text("file\ttext\nb.wav\tyes\n")
     with pytest.raises(IntegrityError, match="no column path"):
         read_recordings(tmp_path, tmp_path / "table.tsv")
+    (tmp_path / "table.csv").write_text("path;text\na.wav;yes\n")
+    with pytest.raises(IntegrityError, match=r"no column path, text; .* comma-separated"):
+        read_recordings(tmp_path, tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_bytes("path,text\na.wav,déjà\n".encode("cp1252"))
+    with pytest.raises(IntegrityError, match=r"table\.csv: no table in UTF-8"):
+        read_recordings(tmp_path, tmp_path / "table.csv")
     (tmp_path / "text").write_text("a yes\n")
     (tmp_path / "words.ctm").write_text("a 1 0.5 yes\n")
     with pytest.raises(IntegrityError, match=r"words\.ctm: 'a 1 0\.5 yes'"):

@@ -96,6 +96,7 @@ def test_counts_by_source_at_the_models_own_threshold(folder, tmp_path):
     assert speech["words"]["yes"] == {"said": 1, "found": 1, "alarms": 2}
     assert record["skipped"] == [["noise/b/broken.wav", record["skipped"][0][1]]]
     assert record["speech"] == speech  # the noise has no transcript
+    assert (record["transcripts"], record["recordings"]) == (2, 4)
     above = next(point for point in record["curve"] if point[0] == 0.7)
     assert above[1:] == [pytest.approx(900.0), pytest.approx(0.0)]
     assert not (tmp_path / "x.partial.jsonl").exists()
@@ -199,4 +200,11 @@ def test_the_command_measures_a_model_that_is_no_run(tmp_path):
     (record,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert record["model"] == "keywords10"
     assert result.stderr.count(f"skipped {folder / 'b.wav'}: ") == 1
+    assert "1 of 2 recordings have a transcript; in the others every keyword counts as a false alarm\n" in result.stderr
+    (folder / "text").unlink()
+    result = CliRunner().invoke(app, asked)
+    assert "0 of 2 recordings have a transcript" in result.stderr
+    assert "--transcripts names a table" in result.stderr
+    (folder / "text.csv").write_text("path,text\na.wav,yes\nb.wav,no\n")
+    assert "have a transcript" not in CliRunner().invoke(app, asked).stderr
     assert (record["windows"]["speech"]["said"], record["windows"]["speech"]["false_alarms"]) == (1, 0)
