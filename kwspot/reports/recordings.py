@@ -42,10 +42,7 @@ def _table(measured: Record, way: str, width: int) -> str:
     )
     sources = [["source", "hours", "alarms", "an hour", "said", "found"], *_sources(measured)]
     words = [["keyword", "said", "found", "alarms"], *_words(measured["speech"])]
-    points = [["at most an hour", "threshold", "an hour", "found"]]
-    points += [
-        [rate, f"{t:.3f}", f"{fa:.2f}", f"{100 * (1 - frr):.1f} %"] for rate, (t, fa, frr) in measured["points"].items()
-    ]
+    points = [["at most an hour", "threshold", "an hour", "found", ""], *_points(measured)]
     worst = "; ".join(
         f"{word} {posterior:.2f} at {start:.1f} s of {name}" for name, start, word, posterior in measured["worst"][:5]
     )
@@ -71,6 +68,19 @@ def _sources(measured: Record) -> list[list[str]]:
         [name, f"{one['hours']:.2f}", str(one["false_alarms"]), rate_of(one), str(one["said"]), _share(one)]
         for name, one in named
     ]
+
+
+def _points(measured: Record) -> list[list[str]]:
+    hours = measured["speech"]["hours"]
+    return [
+        [rate, f"{t:.3f}", f"{fa:.2f}", f"{100 * (1 - frr):.1f} %", _support(float(rate), hours)]
+        for rate, (t, fa, frr) in measured["points"].items()
+    ]
+
+
+def _support(per_hour: float, hours: float) -> str:
+    """Mark a rate that so few hours cannot show: it asks for no false alarm at all in them."""
+    return f"fewer than one in {hours:.2f} hours" if per_hour * hours < 1 else ""
 
 
 def _words(point: Record) -> list[list[str]]:

@@ -178,6 +178,16 @@ def test_table_card_and_figure_say_the_same(folder, tmp_path):
     assert "false alarms of the keyword per hour" in (tmp_path / "det.svg").read_text()
 
 
+def test_a_rate_below_one_false_alarm_in_all_that_was_measured_is_marked(folder, tmp_path):
+    measured = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
+    assert recordings_table({"windows": measured}).count("fewer than one in 0.00 hours") == 4
+    speech = measured["speech"] | {"hours": 2.0}
+    table = recordings_table({"windows": measured | {"speech": speech}}).splitlines()
+    rows = {line.split()[0]: line for line in table if line.split()[:1] in (["0.1"], ["0.5"], ["1"], ["10"])}
+    assert {rate for rate, line in rows.items() if "fewer than one in 2.00 hours" in line} == {"0.1"}
+    assert max(map(len, table)) <= 80
+
+
 def test_more_keywords_than_can_be_followed_are_shared_out_among_panels(folder, tmp_path):
     measured = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
     for n, panels in ((MOST_LINES, 1), (MOST_LINES + 1, 2)):
