@@ -151,7 +151,7 @@ def _csv_row(run: "Run", evaluation: Mapping[str, Any]) -> list[Any]:
 
 def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | None, asked: dict[str, Any]) -> None:
     """Measure runs, or models that are not of a run, in real recordings."""
-    from kwspot.evaluation.recordings import measure_recordings, measure_run
+    from kwspot.evaluation.recordings import measure_recordings, measure_run, partial_name
     from kwspot.experiments.runs import STREAMED, WINDOWS, finished_runs, read_run
     from kwspot.export.export import refresh_metadata
     from kwspot.inference.streaming import Stream, open_model
@@ -163,7 +163,7 @@ def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | No
             found = finished_runs(runs, name)
         except MissingError:
             model = open_model(name, runs)
-            partial = runs / "measured" / f"{Path(name).stem}.partial.jsonl"
+            partial = runs / "measured" / partial_name(name, asked["folder"], asked["split"])
             with console.progress("recordings", unit="recordings") as report:
                 record = measure_recordings(model, **asked, partial=partial, report=report)
             measured[model.name] = {STREAMED if isinstance(model, Stream) else WINDOWS: record}

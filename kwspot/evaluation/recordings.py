@@ -187,6 +187,11 @@ class Total:
         }
 
 
+def partial_name(name: str, folder: Path, split: str) -> str:
+    """Name the file that keeps what is done of a model (its name or path) in a folder, beside that of other folders."""
+    return f"{Path(name).stem}-{digest_of([name, str(folder.resolve()), split])[:8]}.partial.jsonl"
+
+
 def measure_run(run: Run, folder: Path, *, split: str = EVERYTHING, **asked: Any) -> dict[str, Any]:
     """Measure a run's model files as `measure_recordings` does and keep it as `recordings-<split>.json`; return it.
 
@@ -199,7 +204,7 @@ def measure_run(run: Run, folder: Path, *, split: str = EVERYTHING, **asked: Any
         models[STREAMED] = Stream(run.path / STREAM, name=run.id)
     record = {
         mode: measure_recordings(
-            model, folder, split=split, partial=run.path / f"{RECORDINGS}-{split}-{mode}.partial.jsonl", **asked
+            model, folder, split=split, partial=run.path / partial_name(f"{RECORDINGS}-{mode}", folder, split), **asked
         )
         for mode, model in models.items()
     }

@@ -1,6 +1,7 @@
 """False alarms in real recordings: counted by hand with a known model, stopped and continued, and by the command."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.corpus.recordings import Recording, Word
 from kwspot.errors import MissingError
+from kwspot.evaluation import recordings
 from kwspot.evaluation.metrics import poisson_interval
-from kwspot.evaluation.recordings import judge, measure_recordings
+from kwspot.evaluation.recordings import judge, measure_recordings, partial_name
 from kwspot.inference.detector import Event
 from kwspot.reports.recordings import card_lines, plot_recordings, recordings_table
 from kwspot.reports.style import MOST_LINES
@@ -218,3 +220,35 @@ def test_the_command_measures_a_model_that_is_no_run(tmp_path):
     (folder / "text.csv").write_text("path,text\na.wav,yes\nb.wav,no\n")
     assert "have a transcript" not in CliRunner().invoke(app, asked).stderr
     assert (record["windows"]["speech"]["said"], record["windows"]["speech"]["false_alarms"]) == (1, 0)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_where_it_was_stopped_after_another_folder(tmp_path, monkeypatch):
+    search, searched = recordings.search, []
+
+    def stopped_once(model, path, *asked):
+        searched.append(path.name)
+        if path.name == "c.wav" and "b.wav" in searched:
+            raise KeyboardInterrupt
+        return search(model, path, *asked)
+
+    for name in ("one/a", "one/b", "one/c", "two/a"):
+        write_sound(tmp_path / f"{name}.wav", np.zeros(1600, np.float32))
+
+    def measure(folder):
+        searched.clear()
+        arguments = ["eval", "keywords10", "--false-alarms", str(tmp_path / folder), "--runs", str(tmp_path / "runs")]
+        return CliRunner().invoke(app, arguments).exit_code, list(searched)
+
+    monkeypatch.setattr(recordings, "search", stopped_once)
+    assert measure("one") == (130, ["a.wav", "b.wav", "c.wav"])
+    assert measure("two") == (0, ["a.wav"])
+    assert measure("one") == (0, ["c.wav"])
+    assert not list((tmp_path / "runs/measured").iterdir())
+
+
+def test_models_folders_and_splits_have_partial_files_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = [("a/m.onnx", "x", "all"), ("b/m.onnx", "x", "all"), ("a/m.onnx", "y", "all"), ("a/m.onnx", "x", "test")]
+    assert len({partial_name(name, Path(folder), split) for name, folder, split in asked}) == 4
+    assert partial_name("m", Path("x"), "all") == partial_name("m", tmp_path / "x", "all")
