@@ -111,7 +111,7 @@ CHANGES := rnn rnn_scaled rnn_short rnn_mean rnn_orthogonal rnn_unclipped rnn_sl
 docs: $(VENV)/test-installed
 	$(BIN)/kwspot compare --runs results/study --plots docs/plots $(STUDY) --block study
 	$(BIN)/kwspot compare keywords10 keywords10_long --runs results/bundled --show robustness --plots docs/plots $(EVALUATION) --block robustness
-	$(BIN)/kwspot compare keywords10 keywords10_long --runs results/bundled --show false-alarms --plots docs/plots $(EVALUATION) --block false_alarms
+	$(BIN)/kwspot compare keywords10 keywords10_long keywords10_nano --runs results/bundled --show false-alarms --plots docs/plots $(EVALUATION) --block false_alarms
 	$(BIN)/kwspot compare --runs results/text --write docs/own-words.md --block text
 	$(BIN)/kwspot compare --runs results/recipes --versus gru_best_fine --versus bc_resnet_2 --plots docs/plots/recipes $(STUDY) --block recipes
 	$(BIN)/kwspot compare --runs results/twelve --versus gru_best_12_merged_varied --versus bc_resnet_2_12 --plots docs/plots/twelve $(STUDY) --block twelve

@@ -10,7 +10,8 @@ from docs import architecture_drawing
 from docs.generate import BLOCKS, DRAWING
 from kwspot import Spotter
 from kwspot.cli import app
-from kwspot.experiments.runs import read_run
+from kwspot.experiments.runs import WINDOWS, read_run
+from kwspot.export.export import spotting_of
 from kwspot.inference.model_zoo import bundled_models
 from kwspot.reports.accuracy import card_figures
 from kwspot.reports.markdown_blocks import read_block
@@ -90,3 +91,11 @@ def test_results_hold_no_recordings_and_no_weights():
 def test_model_card_has_the_figures_of_the_run(model):
     run = read_run(ROOT / "results" / "bundled" / Spotter(model.path).metadata["run"])
     assert read_block(model.path.with_suffix(".md"), "figures").strip() == card_figures(run)
+
+
+@pytest.mark.parametrize("model", bundled_models(), ids=lambda model: model.name)
+def test_model_file_has_the_operating_point_of_the_run(model):
+    known = Spotter(model.path).metadata
+    spotting = spotting_of(read_run(ROOT / "results" / "bundled" / known["run"]), WINDOWS)
+    assert known["spotting"] == spotting
+    assert min(spotting["before_ms"], spotting["after_ms"]) > 0
