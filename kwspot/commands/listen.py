@@ -13,7 +13,6 @@ from kwspot.commands.options import (
     RUNS,
     AsCsv,
     AsJson,
-    ListMicrophones,
     Microphone,
     ModelName,
     Quiet,
@@ -30,6 +29,20 @@ from kwspot.errors import ConfigError
 if TYPE_CHECKING:
     from kwspot.audio.reading import Waveform
     from kwspot.inference.detector import Event
+
+
+def _list_microphones(wanted: bool) -> None:
+    if wanted:
+        show_microphones()
+        raise typer.Exit
+
+
+ListMicrophones = Annotated[
+    bool,
+    typer.Option(
+        "--list-microphones", callback=_list_microphones, is_eager=True, help="List the input devices and exit."
+    ),
+]
 
 
 def listen(
@@ -74,9 +87,6 @@ def listen(
 
       arecord -f S16_LE -r 16000 -t raw | kwspot listen - --raw-rate 16000
     """
-    if list_microphones:
-        show_microphones()
-        return
     if source not in (None, "-"):
         raise ConfigError(f"{source}: listen takes - or the microphone; for files use 'kwspot spot'")
     if source is None and raw_rate is not None:

@@ -94,7 +94,6 @@ RawRate = Annotated[
 Microphone = Annotated[
     str | None, typer.Option("--microphone", metavar="NAME|NUMBER", help="Input device. Default: the system's.")
 ]
-ListMicrophones = Annotated[bool, typer.Option("--list-microphones", help="List the input devices and exit.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY=VALUE", help="Change a setting, e.g. -o train.epochs=3."),

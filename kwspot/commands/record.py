@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.listen import open_microphone, show_microphones
-from kwspot.commands.options import ListMicrophones, Microphone
+from kwspot.commands.listen import ListMicrophones, open_microphone
+from kwspot.commands.options import Microphone
 from kwspot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ SAMPLE_RATE = 16_000  # Hz, of what is written: the encoder's
 METER_DB = (-60.0, 0.0)
 METER_WIDTH = 30
 PATIENCE_S = 10.0  # of silence
+FAINT_S = 1.5  # of sound that is no noise and too quiet to record
 
 
 def record(
@@ -36,7 +37,8 @@ def record(
 
     Say the word, pause, say it again. Each take is trimmed and written as
     FOLDER/WORD/take_1.wav and so on, after those that are there; one that is
-    clipped or too long is refused. Silence is no take. Ctrl-C ends it and
+    clipped, too long or without a pause around it is refused. Silence is no
+    take. Ctrl-C ends it and
     keeps what was written.
 
     Examples:
@@ -47,9 +49,6 @@ def record(
 
       kwspot record computer --out clips --play
     """
-    if list_microphones:
-        show_microphones()
-        return
     folder = out / _folder_name(word) / (_folder_name(speaker) if speaker else "")
     from kwspot.enrollment.recording import refused, write_take
 
@@ -66,27 +65,31 @@ def record(
             console.note(f"take {n_kept} of {takes}")
             if play or n_kept == takes:
                 break
+        else:
+            break  # the sound has ended
     console.note(f"next: kwspot enroll NAME --clips {out}")
 
 
 def _takes(word: str, wanted: str | None, n_kept: int, n_wanted: int) -> Iterator["Waveform"]:
     """Open the microphone and yield what is said, with a meter of the level on a terminal."""
-    from kwspot.enrollment.recording import takes_in
+    from kwspot.enrollment.recording import QUIETEST_DB, takes_in
 
     blocks, name = open_microphone(SAMPLE_RATE, wanted)
     console.note(f"{name}: say '{word}' {n_wanted - n_kept} times, with pauses")
-    yield from takes_in(blocks, SAMPLE_RATE, Meter())
+    yield from takes_in(blocks, SAMPLE_RATE, Meter(QUIETEST_DB))
 
 
 class Meter:
-    """Shows the level on a terminal; says it when a microphone gives nothing at all."""
+    """Shows the level on a terminal; says it when a microphone gives nothing at all, or nothing above `quietest_db`."""
 
-    def __init__(self) -> None:
+    def __init__(self, quietest_db: float) -> None:
+        self.quietest_db = quietest_db
+        self.faint_s = 0.0
         self.on_terminal = sys.stderr.isatty()
         self.silent_s = 0.0
 
-    def __call__(self, level_db: float, seconds: float) -> None:
-        """Take the level of the next piece of sound."""
+    def __call__(self, level_db: float, seconds: float, rises: bool) -> None:
+        """Take the level of the next piece of sound, and whether it rises above the noise."""
         low, high = METER_DB
         if self.on_terminal:
             filled = round(METER_WIDTH * min(max((level_db - low) / (high - low), 0), 1))
@@ -96,6 +99,15 @@ class Meter:
         if self.silent_s > PATIENCE_S:
             self.silent_s = -float("inf")  # once
             console.note(f"silence for {PATIENCE_S:g} s; is the microphone muted? --list-microphones shows the others")
+        if level_db > self.quietest_db:
+            self.faint_s = min(self.faint_s, 0.0)
+        elif rises and level_db >= low:
+            self.faint_s += seconds
+        if self.faint_s > FAINT_S:
+            self.faint_s = -float("inf")  # once
+            console.note(
+                f"too quiet to record (below {self.quietest_db:g} dB); come nearer, or raise the microphone's level"
+            )
 
 
 def _wanted(take: "Waveform") -> bool:

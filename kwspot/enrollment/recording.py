@@ -12,7 +12,7 @@ import soundfile
 
 from kwspot.audio.reading import Waveform
 from kwspot.enrollment.clips import LONGEST_S
-from kwspot.enrollment.endpoints import endpoints
+from kwspot.enrollment.endpoints import ABOVE_NOISE_DB, FRAME_S, endpoints, levels_db
 from kwspot.files import written_whole
 
 RISE_DB = 12.0  # above the noise: a word begins
@@ -23,6 +23,7 @@ NOISE_S = 2.0  # by which the noise is known
 SHORTEST_S = 0.15  # of sound above the noise: a click is shorter
 CLIPPED = 0.999  # of full scale
 N_CLIPPED = 3  # samples at full scale that are too many
+EDGE_BELOW_PEAK_DB = 25.0  # at most, of sound at an edge that belongs to a word
 
 PIECE_S = 0.03  # by which the sound is followed
 
@@ -33,19 +34,24 @@ def level_db(waveform: Waveform) -> float:
 
 
 def takes_in(
-    blocks: Iterable[Waveform], sample_rate: int, level: Callable[[float, float], None] = lambda db, seconds: None
+    blocks: Iterable[Waveform],
+    sample_rate: int,
+    level: Callable[[float, float, bool], None] = lambda db, seconds, rises: None,
 ) -> Iterator[Waveform]:
-    """Yield the words in a sound, each with the quiet around it, when it is over; `level` gets that of
-    every piece (dB of full scale) and its length (s)."""
+    """Yield the words in a sound, each with the quiet around it, when it is over, or the sound is.
+
+    `level` gets that of every piece (dB of full scale), its length (s) and whether it rises above the noise.
+    """
     before: deque[Waveform] = deque(maxlen=round(BEFORE_S / PIECE_S))
     noise: deque[float] = deque(maxlen=round(NOISE_S / PIECE_S))
     word: list[tuple[Waveform, float]] = []  # pieces with their levels
     n_quiet = n_loud = 0
     for piece in _pieces(blocks, round(PIECE_S * sample_rate)):
         now = level_db(piece)
-        level(now, PIECE_S)
         known = len(before) == before.maxlen  # a word may begin once the noise before it is known
-        loud = known and now > max(QUIETEST_DB, float(np.median(noise)) + RISE_DB)
+        rises = known and now > float(np.median(noise)) + RISE_DB
+        loud = rises and now > QUIETEST_DB
+        level(now, PIECE_S, rises)
         if not word and not loud:
             noise.append(now)
             before.append(piece)
@@ -60,6 +66,8 @@ def takes_in(
                 noise.extend(db for _, db in word)
             before.extend(part for part, _ in word)
             word, n_quiet, n_loud = [], 0, 0
+    if n_loud * PIECE_S >= SHORTEST_S:  # the sound ends in a word, or soon after it
+        yield np.concatenate([*before, *(part for part, _ in word)])
 
 
 def _pieces(blocks: Iterable[Waveform], n: int) -> Iterator[Waveform]:
@@ -69,6 +77,8 @@ def _pieces(blocks: Iterable[Waveform], n: int) -> Iterator[Waveform]:
         whole = len(waiting) // n * n
         yield from waiting[:whole].reshape(-1, n)
         waiting = waiting[whole:]
+    if len(waiting):
+        yield waiting
 
 
 def refused(take: Waveform, sample_rate: int) -> str | None:
@@ -78,6 +88,12 @@ def refused(take: Waveform, sample_rate: int) -> str | None:
     start, end = endpoints(take, sample_rate)
     if (end - start) / sample_rate > LONGEST_S:
         return f"longer than {LONGEST_S:g} s; say one word or phrase, and pause"
+    levels = levels_db(take, sample_rate)
+    standing_out = max(float(np.quantile(levels, 0.1)) + ABOVE_NOISE_DB, float(levels.max()) - EDGE_BELOW_PEAK_DB)
+    n = round(PIECE_S / FRAME_S)
+    for edge, where in ((levels[:n], "before"), (levels[-n:], "after")):
+        if float(edge.mean()) >= standing_out:
+            return f"no pause {where} the word; say it alone, with quiet before and after it"
     return None
 
 

@@ -83,6 +83,35 @@ def test_ctrl_c_keeps_what_was_written_and_silence_is_said(folder, monkeypatch):
     assert done.stderr.count("silence for 10 s; is the microphone muted?") == 1
 
 
+def test_a_voice_that_is_too_quiet_is_said_once(folder, monkeypatch):
+    quiet = [part for n in range(8) for part in (pause(), 0.015 * word("rise", n))]
+    played(monkeypatch, *quiet, pause(), word("rise", 1), pause())
+    done = record("rise", "--out", "clips", "--takes", 1)
+    assert done.stdout == "clips/rise/take_1.wav\n"
+    assert done.stderr.count("too quiet to record (below -50 dB); come nearer, or raise the microphone's level") == 1
+
+
+def test_a_voice_that_is_loud_enough_is_not_called_quiet(folder, monkeypatch):
+    played(monkeypatch, *[part for n in range(8) for part in (pause(), word("rise", n))], pause())
+    assert "too quiet" not in record("rise", "--out", "clips", "--takes", 8).stderr
+
+
+def test_a_take_without_a_pause_is_named(folder, monkeypatch):
+    speech = np.concatenate([word(name, n) for n in range(3) for name in ("fall", "high")])[RATE // 8 : 2 * RATE]
+    played(monkeypatch)
+    monkeypatch.setattr("kwspot.enrollment.recording.takes_in", lambda *_: iter([np.concatenate([speech, pause()])]))
+    done = record("rise", "--out", "clips", "--takes", 1)
+    assert "not kept: no pause" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["record"], ["listen"]])
+def test_microphones_are_listed_without_anything_else(folder, monkeypatch, command):
+    device = microphone.Device(1, "Desk", "ALSA", 48_000, True)
+    monkeypatch.setattr(microphone, "list_devices", lambda: [device])
+    done = CliRunner().invoke(app, [*command, "--list-microphones"])
+    assert (done.exit_code, done.stdout) == (0, "1\tDesk\tALSA\t48000 Hz\t*\n"), done.stderr
+
+
 @pytest.mark.parametrize(("answer", "names"), [("y\n", ["take_1.wav"]), ("n\ny\n", ["take_1.wav"])])
 def test_a_take_is_played_back_and_kept_on_wish(folder, monkeypatch, answer, names):
     heard = []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from kwspot.enrollment.endpoints import endpoints
 from kwspot.enrollment.recording import refused, takes_in, write_take
 from tests.sounds import RATE
 from tests.words import word
@@ -64,10 +65,44 @@ def test_clipped_and_endless_takes_are_refused():
     assert "longer than 4 s" in refused(takes[0], RATE)
 
 
+def test_a_take_that_touches_an_edge_is_refused():
+    (take,) = takes_in(in_blocks(said()[: round(2.4 * RATE)], 1600), RATE)
+    assert refused(take, RATE) is None
+    middle = len(take) // 2
+    start, end = endpoints(take, RATE)
+    inside = round(0.15 * RATE)  # beside the margin of endpoints
+    assert "no pause before the word" in refused(take[start + inside :], RATE)
+    assert "no pause after the word" in refused(take[: end - inside], RATE)
+    other = np.tile(0.5 * word("fall"), 2)
+    assert "no pause before" in refused(np.concatenate([other[len(other) // 4 :], take]), RATE)
+    assert "no pause after" in refused(np.concatenate([take, other[: -len(other) // 4]]), RATE)
+    assert start < middle < end
+
+
+@pytest.mark.parametrize("snr_db", [10, 15, 20, 30])
+@pytest.mark.parametrize("name", NAMES)
+def test_noise_at_the_edges_is_no_word(name, snr_db):
+    spoken = np.concatenate([np.zeros(RATE // 2, np.float32), word(name), np.zeros(RATE // 2, np.float32)])
+    level = np.sqrt(np.mean(np.square(word(name)))) * 10 ** (-snr_db / 20)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(0, level, len(spoken)).astype(np.float32)
+        assert refused(spoken + noise, RATE) is None
+
+
+@pytest.mark.parametrize("gap_s", [0, 0.03, 0.3])
+def test_a_word_at_the_end_of_the_sound_is_kept_or_named(gap_s):
+    pause = np.zeros(RATE, np.float32)
+    sound = np.concatenate([pause, word("rise"), np.zeros(round(gap_s * RATE), np.float32)])
+    (take,) = takes_in(in_blocks(sound, 1600), RATE)
+    assert len(take) >= len(word("rise"))
+    (cut,) = takes_in(in_blocks(sound[: len(pause) + len(word("rise")) // 2], 1600), RATE)
+    assert "no pause after the word" in refused(cut, RATE)
+
+
 def test_level_is_that_of_the_sound():
     levels = []
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
-    list(takes_in([tone], RATE, lambda level_db, seconds: levels.append((level_db, seconds))))
+    list(takes_in([tone], RATE, lambda level_db, seconds, _: levels.append((level_db, seconds))))
     assert np.median([level for level, _ in levels]) == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.2)
     assert sum(seconds for _, seconds in levels) == pytest.approx(1, abs=0.05)
 
