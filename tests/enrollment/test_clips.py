@@ -84,7 +84,7 @@ def test_a_word_without_clips_is_named(tmp_path):
     with pytest.raises(ConfigError, match="fall: no clips"):
         takes_of({"rise": [word("rise")], "fall": []}, RATE, RATE)
     with pytest.raises(ConfigError, match="7: a word is a string"):
-        takes_of({7: [word("rise")]}, RATE, RATE)
+        takes_of({7: [word("rise")]}, RATE, RATE)  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
