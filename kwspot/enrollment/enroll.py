@@ -34,6 +34,7 @@ from kwspot.tasks import SILENCE, UNKNOWN
 
 KIND = "enrolled"
 SMOOTHING_MS, REFRACTORY_MS = 200.0, 600.0
+BEFORE_MS, AFTER_MS = 350.0, 280.0  # that events lack of their words; with them nine in ten cover either end (log.md)
 PER_HOUR, RAREST_ASKED = 1.0, 0.01  # false alarms
 
 
@@ -214,6 +215,8 @@ def _spotting(head: Head, background: Background, expected: Expected, per_hour: 
         "threshold": round(threshold_for(head, held_out, per_hour), 5),
         "smoothing_ms": SMOOTHING_MS,
         "refractory_ms": REFRACTORY_MS,
+        "before_ms": BEFORE_MS,
+        "after_ms": AFTER_MS,
         "hours": background.speech_hours,
         "target_per_hour": per_hour,
         "curve": curve,

@@ -113,6 +113,10 @@ def test_words_are_spotted_in_a_long_sound(written):
     events = list(spot(SlidingWindow(spotter), [sound], settings))
     assert {event.word for event in events} <= {"rise", "low"}
     assert all(0 <= event.start_s < event.end_s <= len(sound) / RATE for event in events)
+    ends = [(2.0, 2.0 + len(word("rise", 1)) / RATE)]
+    ends.append((ends[0][1] + 2.0, ends[0][1] + 2.0 + len(word("low", 301)) / RATE))
+    for event in events:
+        assert any(event.start_s < start_s + 0.15 and event.end_s > end_s - 0.15 for start_s, end_s in ends)
 
 
 def test_words_and_takes_are_added(written, encoder, tmp_path):
