@@ -34,7 +34,7 @@ from kwspot.tasks import SILENCE, UNKNOWN
 
 KIND = "enrolled"
 SMOOTHING_MS, REFRACTORY_MS = 200.0, 600.0
-BEFORE_MS, AFTER_MS = 350.0, 280.0  # that events lack of their words; with them nine in ten cover either end (log.md)
+BEFORE_MS, AFTER_MS = 360.0, 290.0  # that events lack of their words; with them nine in ten cover either end (log.md)
 PER_HOUR, RAREST_ASKED = 1.0, 0.01  # false alarms
 
 
