@@ -54,7 +54,7 @@ def eval_(
     snr_db: Annotated[float, typer.Option(help="With --long-audio: SNR, speech over noise.")] = 10.0,
     target: Annotated[
         float,
-        typer.Option("--target-fa-per-hour", min=0, help="The rate of false alarms to choose a threshold for."),
+        typer.Option("--false-alarms-per-hour", min=0, help="The rate of false alarms to choose a threshold for."),
     ] = 1.0,
     robustness: Annotated[
         bool,
