@@ -1,9 +1,10 @@
 """`kwspot export`."""
 
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 import shutil
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,10 @@ from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
 from kwspot.files import written_whole
 from kwspot.inference.model_zoo import ModelFile, bundled_models, enrolled_models
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Target(str, Enum):
@@ -155,8 +160,19 @@ def _write_c(name: str, folder: Path, data: Path, runs: Path, most_lost: float) 
     if metadata.get("weights") != "int8":
         model, before, after = write_int8_model(prepare(best_run(runs, name), data), most_lost)
         console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")
-    for path in write_checked(model, folder, checked_clips(data, FrontEnd(**metadata["front_end"]))):
+    batches = checked_clips(data, FrontEnd(**metadata["front_end"]))
+    with console.progress("compare with the model file", unit="clips", brief=True) as report:
+        paths = write_checked(model, folder, _counted(batches, report))
+    for path in paths:
         console.say(f"{path}\t{path.stat().st_size} bytes")
+
+
+def _counted(batches: "Iterable[NDArray[np.float32]]", report: console.Report) -> "Iterator[NDArray[np.float32]]":
+    n_clips = 0
+    for batch in batches:
+        yield batch
+        n_clips += len(batch)
+        report(n_clips, None)
 
 
 def _copy_enrolled(path: Path, out: Path | None, plain: bool) -> None:
