@@ -98,6 +98,10 @@ def test_is_imported_in_one_module(library, module):
     assert {name for name, path in FILES.items() if library in all_imports(path)} == {module}
 
 
+def test_sound_is_written_where_a_full_disk_is_an_oserror():
+    assert {name for name, path in FILES.items() if "soundfile.write(" in path.read_text("utf-8")} == {"audio.reading"}
+
+
 def all_imports(path):
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

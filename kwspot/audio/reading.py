@@ -165,6 +165,11 @@ def as_wav(decoded: Decoded) -> bytes:
     return content.getvalue()
 
 
+def write_wav(path: Path, waveform: NDArray[Any], sample_rate: int) -> None:
+    """Write a waveform, or samples of 16 bits, as a WAV file of 16 bits; OSError if the system refuses."""
+    path.write_bytes(as_wav(Decoded(waveform, sample_rate)))  # libsndfile's own error of a full disk is no OSError
+
+
 def as_waveform(samples: Any) -> Waveform:
     """Return samples (n_samples,), floats in [-1, 1] or integers of full scale, as a waveform; ValueError if not."""
     array = np.asarray(samples)

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from kwspot.audio.reading import Waveform
+from kwspot.audio.reading import Waveform, write_wav
 from kwspot.enrollment.clips import LONGEST_S
 from kwspot.enrollment.endpoints import ABOVE_NOISE_DB, FRAME_S, endpoints, levels_db
 from kwspot.files import written_whole
@@ -103,5 +102,5 @@ def write_take(take: Waveform, sample_rate: int, folder: Path) -> Path:
     path = folder / f"take_{max(numbers, default=0) + 1}.wav"
     start, end = endpoints(take, sample_rate)
     with written_whole(path) as partial:
-        soundfile.write(partial, take[start:end], sample_rate, "PCM_16", format="WAV")
+        write_wav(partial, take[start:end], sample_rate)
     return path

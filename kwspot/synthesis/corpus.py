@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from kwspot.audio.reading import write_wav
 from kwspot.corpus.install import CORPUS, check, claimed, place, read_marker
 from kwspot.corpus.layout import LISTS, NOISE_FOLDER, STATE, TEST, TRAIN, VALIDATION, which_split
 from kwspot.errors import ConfigError, KwspotError, MissingPartError
@@ -285,7 +286,7 @@ def speak_lines(
     def speak(engine: str, text: str, said: Sequence[Line]) -> tuple[int, str]:
         for line in said:
             clip = say(line.speaker, text, running.speaking(engine), seed, clip_length)
-            soundfile.write(folder / line.file, clip, SAMPLE_RATE, "PCM_16")
+            write_wav(folder / line.file, clip, SAMPLE_RATE)
         return len(said), f"{engine} {text}"
 
     for name in dict.fromkeys(line.file.split("/")[0] for line in lines):
@@ -319,4 +320,4 @@ def _write_noises(folder: Path, spoken: Sequence[str], rng: np.random.Generator)
     }
     for name, wave in noises.items():
         levelled = quantized(wave * NOISE_RMS / wave.std())
-        soundfile.write(folder / NOISE_FOLDER / f"{name}.wav", levelled, SAMPLE_RATE, "PCM_16")
+        write_wav(folder / NOISE_FOLDER / f"{name}.wav", levelled, SAMPLE_RATE)

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from kwspot.audio.reading import Waveform, read_waveform, resample
+from kwspot.audio.reading import Waveform, read_waveform, resample, write_wav
 from kwspot.corpus.install import CORPUS, claimed, place
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.seeding import rng_for
@@ -100,7 +99,7 @@ def cut_words(
                 takes[word.word, speaker] += 1
                 clip = _recorded(sound, word, rng_for(seed, "cut", path, str(word.start_s)))
                 (folder / word.word).mkdir(exist_ok=True)
-                soundfile.write(folder / word.word / f"{speaker}_nohash_{take}.wav", clip, SAMPLE_RATE, "PCM_16")
+                write_wav(folder / word.word / f"{speaker}_nohash_{take}.wav", clip, SAMPLE_RATE)
             done += len(said)
             report(done, len(words), path)
 

@@ -14,7 +14,16 @@ import pytest
 import soundfile
 
 from kwspot.audio import reading
-from kwspot.audio.reading import AudioError, duration_s, fit_length, loudest, read_clip, read_waveform, resample
+from kwspot.audio.reading import (
+    AudioError,
+    duration_s,
+    fit_length,
+    loudest,
+    read_clip,
+    read_waveform,
+    resample,
+    write_wav,
+)
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.experiments.settings import FrontEnd
 from tests.sounds import RATE, tone, write_sound
@@ -229,6 +238,12 @@ def test_resampling_removes_what_the_new_rate_cannot_hold():
 def test_an_odd_rate_needs_no_huge_filter():
     resampled = resample(tone(1000, rate=44_101), 44_101, RATE)  # the exact filter would hold 7e8 numbers
     assert len(resampled) == pytest.approx(RATE, abs=16)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_the_systems_own_error():
+    with pytest.raises(OSError, match="No space left"):
+        write_wav(Path("/dev/full"), HUM, RATE)
 
 
 def test_equal_rates_change_nothing():
