@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 import json
-import math
 from pathlib import Path
+import sys
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -250,7 +250,7 @@ def _wrong(metadata: Mapping[str, Any]) -> Iterator[str]:
     if not all(type(value) is int and value >= (key == "sample_rate") for key, value in lengths.items()):
         yield f"a number of samples in {', '.join(lengths)} that is none"
     elif not LOWEST_RATE <= metadata["sample_rate"] <= HIGHEST_RATE:
-        yield f"a sample rate of {metadata['sample_rate']:.0f} Hz"
+        yield f"a sample rate of {metadata['sample_rate']!r:.20} Hz"
     elif not 0 < metadata["win_length"] <= metadata["clip_length"] <= LONGEST_S * metadata["sample_rate"]:
         yield "a window longer than a clip, or a clip longer than a minute"
     elif not 0 < metadata.get("step_length", 1) <= metadata["clip_length"] >= metadata.get("lead_length", 0):
@@ -266,4 +266,4 @@ def _wrong(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # an integer can be larger than any float
