@@ -54,15 +54,21 @@ class Meta(Shape):
     """meta.json: what other modules read of it; imported frames have more."""
 
     version: Annotated[int, Field(alias="schema")]
-    source: str
+    source: Label
     name: Label
-    corpus_digest: str
+    corpus_digest: Label
     front_end: FrontEnd
-    n_clips: dict[str, int]
+    n_clips: dict[Label, int]
     skipped: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
     fingerprint: str | None = None
     conversions: dict[str, int] = Field(default_factory=dict)
     n_unnamed: int = 0
+
+
+class Words(Shape):
+    """The words of index.tsv, which become classes of a run."""
+
+    words: list[Label]
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ def read_cache(folder: Path) -> FeatureCache:
         frames = _mapped(folder / FRAMES)
         targets = _mapped(folder / TARGETS) if (folder / TARGETS).is_file() else None
         clips = _read_index(folder / INDEX)
+        if problems := problems_with(Words, {"words": sorted({clip.word for clip in clips})}):
+            raise ValueError(f"{INDEX}: {problems[0]}")
         shape = (front_end.max_frames, front_end.n_mels)
         fits = (
             meta["schema"] == SCHEMA
@@ -130,7 +138,13 @@ def read_cache(folder: Path) -> FeatureCache:
     return FeatureCache(folder, meta, frames, clips, targets)
 
 
+def _require_file(path: Path) -> None:
+    if path.exists() and not path.is_file():  # to open it could wait for ever
+        raise ValueError(f"{path.name}: a folder, pipe or device; a file is needed")
+
+
 def _mapped(path: Path) -> np.memmap:
+    _require_file(path)
     try:
         frames: np.memmap = np.load(path, mmap_mode="r")
     except Exception as error:  # of a damaged header NumPy raises many kinds
@@ -139,6 +153,7 @@ def _mapped(path: Path) -> np.memmap:
 
 
 def _read_index(path: Path) -> list[CachedClip]:
+    _require_file(path)
     with path.open(encoding="utf-8", newline="\n") as lines:
         next(lines, "")
         parts = (line.rstrip("\n").split("\t") for line in lines)

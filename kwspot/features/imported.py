@@ -28,6 +28,7 @@ from kwspot.features.cache import CachedClip, FeatureCache, cache_folder, opened
 from kwspot.features.log_mel import LogMel, log_mel_frames
 from kwspot.features.silence import silence_waveform
 from kwspot.files import digest_of, sha256_of_file, write_json
+from kwspot.names import escaped, is_printable
 
 SPLITS = {"training": TRAIN, "testing": TEST, **{name: name for name in (TRAIN, VALIDATION, TEST, TEST12)}}
 COLUMNS = ("word", "name", "speaker", "split")
@@ -119,6 +120,8 @@ def _indexed(path: Path, i: int, line: dict[str, Any], max_frames: int) -> Cache
     where = f"{path}, line {i + 2}"
     if not all(line[column] for column in COLUMNS):
         raise IntegrityError(f"{where}: needs {', '.join(COLUMNS)}, got {list(line.values())}")
+    if not is_printable(line["word"]):
+        raise IntegrityError(f"{where}: word '{escaped(line['word'])}'; it holds characters that cannot be printed")
     if line["split"] not in SPLITS:
         raise IntegrityError(f"{where}: split '{line['split']}'; known: {', '.join(SPLITS)}")
     n_frames = line.get("n_frames") or str(max_frames)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 import json
 import multiprocessing
+import os
 import shutil
 
 import numpy as np
@@ -223,7 +224,27 @@ def _meta(**changes):
     return damage
 
 
+def _device(name):
+    def damage(folder):
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero")
+
+    return damage
+
+
+def _pipe(name):
+    def damage(folder):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return damage
+
+
 DAMAGES = {
+    "frames a pipe": _pipe("frames.npy"),
+    "frames a device": _device("frames.npy"),
+    "index a pipe": _pipe("index.tsv"),
+    "index a device": _device("index.tsv"),
     "frames cut": lambda folder: (folder / "frames.npy").write_bytes((folder / "frames.npy").read_bytes()[:500]),
     "frames gone": lambda folder: (folder / "frames.npy").unlink(),
     "frames of another type": lambda folder: np.save(folder / "frames.npy", VALUES),
@@ -248,6 +269,25 @@ def test_a_damaged_cache_is_an_integrity_error(tmp_path, damage):
         read_cache(folder)
 
 
+@pytest.mark.parametrize("name", ["meta.json", "targets.npy"])
+@pytest.mark.parametrize("make", [_pipe, _device])
+def test_no_file_of_a_cache_is_waited_for(tmp_path, name, make):
+    folder = write(tmp_path / "cache").folder
+    (folder / name).touch()
+    make(name)(folder)
+    if name == "targets.npy":  # passed over, as one that is not there
+        assert read_cache(folder).targets is None
+    else:
+        with pytest.raises(IntegrityError, match="a file is needed"):
+            read_cache(folder)
+
+
+@pytest.mark.parametrize("word", ["a\x1b[2J", "a\u202eb", "", "a" * 201])
+def test_a_word_that_no_run_could_record_is_damaged(tmp_path, word):
+    with pytest.raises(IntegrityError, match=r"index\.tsv: words.*run 'kwspot featurize' again"):
+        write(tmp_path / "cache", [replace(CLIPS[0], word=word), *CLIPS[1:]])
+
+
 def test_a_damaged_cache_is_replaced(tmp_path):
     folder = write(tmp_path / "cache").folder
     (folder / "index.tsv").unlink()
@@ -270,7 +310,7 @@ def test_an_index_that_points_beyond_the_frames_is_damaged(tmp_path, change):
     "change",
     [
         {"front_end": {}}, {"front_end": {"n_mels": 7}}, {"name": None}, {"skipped": 3}, {"skipped": [["a"]]},
-        {"n_clips": []},
+        {"n_clips": []}, {"source": "a\x1b[2J"}, {"corpus_digest": ""},
     ],
     ids=str,
 )  # fmt: skip

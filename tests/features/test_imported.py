@@ -119,6 +119,7 @@ def test_check_refuses_frames_of_another_front_end(foreign):
         ("word\tname\tsplit\n", "no column speaker"),
         (HEADING + "up\ta\ts1\ttraining\n", "1 clips, but .* has frames of 6"),
         (HEADING + "up\ta\ts1\tdevelopment\n", "line 2: split 'development'; known"),
+        (HEADING + "u\x1bp\ta\ts1\ttraining\n", r"line 2: word 'u\\u001bp'; it holds characters"),
         (HEADING + "up\ta\ts1\n", "line 2: needs word, name, speaker, split"),
         (HEADING + "up\ta\ts1\ttraining\nup\tb\ts1\ttesting\n", "speaker s1 is in train and test"),
         ("word\tname\tspeaker\tsplit\tn_frames\nup\ta\ts1\ttraining\t99\n", "n_frames '99'; must be 1 to 48"),
