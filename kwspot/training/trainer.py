@@ -5,7 +5,7 @@ training that is stopped after any step and continued from its state ends with t
 same number of threads).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 import math
 import time
@@ -17,7 +17,7 @@ from torch import nn
 import torch.nn.functional as F
 
 from kwspot.errors import IntegrityError, KwspotError
-from kwspot.evaluation.evaluate import logits_of, loss_and_accuracy
+from kwspot.evaluation.evaluate import EVAL_BATCH, logits_of, loss_and_accuracy
 from kwspot.experiments.settings import TrainSettings
 from kwspot.features.dataset import Batch, Split
 from kwspot.models.device import has_bfloat16
@@ -202,17 +202,17 @@ class Trainer:
         now.step += 1
         n_correct = int((logits.detach().argmax(1) == labels)[:n_own].sum())
         loss_sum, n_correct_of_all = self.group.sums(loss.item() * n_own, n_correct)
-        self._require_finite(loss_sum, features)
+        self._require_finite(loss_sum, [features])
         now.n_seen += n
         now.loss_sum += loss_sum
         now.n_correct += int(n_correct_of_all)
         now.grad_norm_sum += grad_norm.item()
 
-    def _require_finite(self, loss: float, features: torch.Tensor | None = None) -> None:
+    def _require_finite(self, loss: float, features: Iterable[torch.Tensor]) -> None:
         """Raise DivergedError if a loss is not finite, or IntegrityError if the features are not."""
         if math.isfinite(loss):
             return
-        if features is not None and not features.isfinite().all():
+        if not all(batch.isfinite().all() for batch in features):
             raise IntegrityError(
                 "frames that are not finite: the feature cache is damaged; remove its folder (.kwspot/features-* of "
                 "the corpus) and run 'kwspot featurize' again"
@@ -228,7 +228,7 @@ class Trainer:
             self.average.update_parameters(self.model)
         logits = logits_of(self.evaluated, self.validation_split, self.device)
         loss, accuracy = loss_and_accuracy(logits, self.validation_split.labels)
-        self._require_finite(loss)
+        self._require_finite(loss, (batch for batch, _, _ in self.validation_split.batches(EVAL_BATCH)))
         record = EpochRecord(
             epoch=now.epoch,
             loss_train=now.loss_sum / now.n_seen,

@@ -554,10 +554,11 @@ def test_a_run_that_diverges_ends_and_is_not_finished(data, tmp_path, settings):
     assert run.state == "epoch 0"
 
 
-def test_a_cache_of_no_numbers_is_damaged_and_no_divergence(tmp_path):
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_cache_of_no_numbers_is_damaged_and_no_divergence(tmp_path, split):
     cache = make_cache(tmp_path / "data")
     frames = np.load(cache.folder / "frames.npy", mmap_mode="r+")
-    frames[cache.clips[0].row, 3] = np.nan
+    frames[next(clip.row for clip in cache.clips if clip.split == split), 3] = np.nan
     frames.flush()
     with pytest.raises(IntegrityError, match="the feature cache is damaged"):
         train(tmp_path / "data", tmp_path, "train.epochs=1", "model.feature_norm=none")
