@@ -4,7 +4,7 @@
 that it is `like`, and why. A registry of your own extends the packaged one: its experiments come first, may be `like`
 packaged ones, and replace those of the same name; its defaults lie over the packaged ones, for its own experiments
 only. `extends: none` leaves the packaged ones out. All problems of a file are named at once. The file is read as
-YAML 1.2: `yes`, `no`, `on` and `off` are words, `1e-3` is a number.
+YAML 1.2: `yes`, `no`, `on`, `off` and `1:30` are words, `1e-3` is a number, and no key comes twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,14 @@ MOST_BYTES, MOST_NODES = 2**20, 100_000  # of a registry: the packaged one has 1
 class _Yaml12Loader(yaml.SafeLoader):
     """PyYAML reads YAML 1.1, where `no` is a boolean and `1e-3` a string; this loader reads the 1.2 core schema."""
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read an integer: `010` is ten, `1:30` is none."""
+        text = self.construct_scalar(node)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
 
 _Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":int", ":float"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
@@ -42,6 +47,10 @@ _Yaml12Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -63,10 +72,22 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
     if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
         raise yaml.constructor.ConstructorError(None, None, "half a character", node.start_mark)
     if id(node) not in known:
+        if isinstance(node, yaml.MappingNode):
+            _require_once([key for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
         below = node.value if isinstance(node, yaml.CollectionNode) else ()
         parts = [part for each in below for part in (each if isinstance(each, tuple) else (each,))]
         known[id(node)] = 1 + sum(_size(part, known) for part in parts)
     return known[id(node)]
+
+
+def _require_once(keys: Sequence[yaml.ScalarNode]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{key.value}' twice; keep one of them", key.start_mark
+            )
+        seen.add(key.value)
 
 
 def _content(path: Path) -> Any:

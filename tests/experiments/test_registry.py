@@ -35,6 +35,13 @@ def test_words_that_yaml_takes_for_booleans_stay_words(registry):
         (".5", 0.5),
         ("-2e3", -2000.0),
         ("3", 3),
+        ("-3", -3),
+        ("010", 10),
+        ("0o17", 15),
+        ("0x1f", 31),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("0b11", "0b11"),
         ("true", True),
         ("1e", "1e"),
         ("~", None),
@@ -230,8 +237,12 @@ BOMB = "\n".join(
         (b'experiments: {a: {why: "\\ud800"}}', "half a character"),
         (b"#" * 2**21, "more than 1.05 MB; a registry is not as long"),
         (b"experiments: {a: {why: x, train: {epochs: " + b"9" * 5000 + b"}}}", "4300 digits"),
+        (
+            b"experiments:\n  a: {why: x}\n  b: {why: y}\n  a: {why: z}",
+            r"'a' twice; keep one of them .*line 4, column 3",
+        ),
     ],
-    ids=["latin", "bomb", "self", "deep", "like", "defaults", "date", "name", "half", "long", "digits"],
+    ids=["latin", "bomb", "self", "deep", "like", "defaults", "date", "name", "half", "long", "digits", "twice"],
 )
 def test_a_hostile_registry_is_one_error(tmp_path, text, message):
     path = tmp_path / "experiments.yaml"
