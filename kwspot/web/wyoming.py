@@ -3,14 +3,17 @@
     describe                                -> info: the model, a wake word for each of its keywords
     detect {names}, audio-start, audio-chunk…  -> detection {name, timestamp} as soon as a word is above the threshold
     audio-stop                              -> not-detected, if there was none
-    audio that cannot be                    -> error, and the connection ends
+    what cannot be used, or is too much     -> error, and the connection ends
 
-Each connection is one sound, of any rate. The `wyoming` package does the protocol.
+Each connection is one sound, of any rate. The `wyoming` package does the protocol; events are read here, where an
+announced length is looked at before it is waited for.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+import signal
 from typing import Any
 
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
@@ -24,11 +27,15 @@ from kwspot import __version__
 from kwspot.audio.blocks import Resampler
 from kwspot.audio.inputs import raw_samples
 from kwspot.audio.reading import require_hz
-from kwspot.errors import KwspotError
+from kwspot.errors import KwspotError, StoppedError
+from kwspot.files import parse_json
 from kwspot.inference.detector import DetectionSettings, keywords_of
 from kwspot.inference.pipeline import Spotting
 from kwspot.inference.streaming import StreamingModel
 
+MOST_S = 10.0  # of a chunk; satellites send less than 0.1
+MOST_BYTES = 2 * 2**20  # of a chunk: ten seconds at 48 kHz in stereo are 1.9 MB
+MOST_DATA = 2**16  # bytes of what describes an event, as asyncio has it for a line
 ATTRIBUTION = Attribution(name="kwspot", url="https://arxiv.org/abs/1804.03209")
 
 
@@ -48,6 +55,41 @@ def info_of(streaming_model: StreamingModel) -> Info:
     return Info(wake=[program])
 
 
+async def read_event(reader: asyncio.StreamReader) -> Event | None:
+    """Read an event of the protocol; None at the end, ValueError or TypeError for what is none or too much."""
+    try:
+        line = await reader.readline()
+    except ValueError:
+        raise ValueError(f"a line of more than {MOST_DATA:,} bytes") from None
+    if not line:
+        return None
+    header = parse_json(line)
+    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
+        raise ValueError("a line of JSON with a type is needed")
+    more = await _part(reader, header, "data_length", MOST_DATA)
+    data = {**(header.get("data") or {}), **(parse_json(more) if more else {})}
+    return Event(header["type"], data, await _part(reader, header, "payload_length", MOST_BYTES))
+
+
+async def _part(reader: asyncio.StreamReader, header: dict[str, Any], name: str, most_bytes: int) -> bytes:
+    length = header.get(name) or 0
+    if not isinstance(length, int) or not 0 <= length <= most_bytes:
+        raise ValueError(f"{name} is at most {most_bytes:,} bytes, got {length!r:.40}; send less at once")
+    return await reader.readexactly(length)
+
+
+def check_chunk(chunk: AudioChunk) -> None:
+    """Raise ValueError for a chunk that no microphone sends, or of more than MOST_S."""
+    if chunk.width not in (1, 2, 3, 4) or chunk.channels not in (1, 2):
+        raise ValueError(
+            f"1 to 4 bytes a sample and 1 or 2 channels are needed, got {chunk.width!r:.40} and {chunk.channels!r:.40}"
+        )
+    if len(chunk.audio) % (chunk.width * chunk.channels):
+        raise ValueError("the last sample is not whole")
+    if len(chunk.audio) > MOST_S * require_hz(chunk.rate) * chunk.width * chunk.channels:
+        raise ValueError(f"more than {MOST_S:g} s in a chunk; send less at once")
+
+
 class WakeHandler(AsyncEventHandler):
     """One connection: `open_model` opens a model of its own for it; `refuse` is told why it ends."""
 
@@ -59,10 +101,31 @@ class WakeHandler(AsyncEventHandler):
         *streams: Any,
     ) -> None:
         super().__init__(*streams)
-        self.streaming_model, self.settings, self.refuse = open_model(), settings, refuse
+        self.open_model, self.settings, self.refuse = open_model, settings, refuse
         self.to_mono = AudioChunkConverter(width=2, channels=1)
         self.names: list[str] | None = None  # that are wanted; None: all
-        self._begin()
+
+    async def run(self) -> None:
+        """Answer events until the connection ends; whatever is wrong with one ends it alone, with one line."""
+        try:
+            self.streaming_model = await asyncio.get_running_loop().run_in_executor(None, self.open_model)
+            self._begin()
+            while (event := await read_event(self.reader)) and await self.handle_event(event):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the other side has left
+        except KwspotError as error:
+            await self._end(str(error))
+        except Exception as error:  # of what comes from elsewhere, of any kind
+            await self._end(f"no event of the protocol: {error}")
+        finally:
+            self.writer.close()
+
+    async def _end(self, text: str) -> None:
+        """Say why the connection ends, here and to the other side."""
+        self.refuse(text)
+        with suppress(ConnectionError):
+            await self.write_event(Error(text=text).event())
 
     def _begin(self) -> None:
         self.spotting = Spotting(self.streaming_model, self.settings)
@@ -74,17 +137,16 @@ class WakeHandler(AsyncEventHandler):
         if Describe.is_type(event.type):
             await self.write_event(info_of(self.streaming_model).event())
         elif Detect.is_type(event.type):
-            self.names = Detect.from_event(event).names or None
+            self.names = list(Detect.from_event(event).names or ()) or None
         elif AudioStart.is_type(event.type):
             self._begin()
         elif AudioChunk.is_type(event.type):
             try:
-                chunk = self.to_mono.convert(AudioChunk.from_event(event))
+                chunk = AudioChunk.from_event(event)
+                check_chunk(chunk)
                 word = await asyncio.get_running_loop().run_in_executor(None, self._spot, chunk)
-            except (KwspotError, ValueError, KeyError) as error:
-                text = f"audio that cannot be used: {error}"
-                self.refuse(text)
-                await self.write_event(Error(text=text).event())
+            except (KwspotError, ValueError, KeyError, TypeError) as error:
+                await self._end(f"audio that cannot be used: {error}")
                 return False
             if word is not None:
                 self.detected = True
@@ -97,7 +159,7 @@ class WakeHandler(AsyncEventHandler):
         """Take a chunk; return the word that it makes known, the first one if there are more."""
         if self.resample is None:
             self.resample = Resampler(require_hz(chunk.rate), self.streaming_model.sample_rate)
-        heard = self.spotting.hear(self.resample(raw_samples(chunk.audio)))
+        heard = self.spotting.hear(self.resample(raw_samples(self.to_mono.convert(chunk).audio)))
         return next((event.word for event in heard if not self.names or event.word in self.names), None)
 
 
@@ -109,7 +171,7 @@ def serve(
     started: Callable[[], None],
     refuse: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted, and tell `refuse` of audio that cannot be used; KwspotError if the port is taken."""
+    """Serve until a signal, which is StoppedError; `refuse` is told why connections end. KwspotError: no such port."""
 
     async def run() -> None:
         server = AsyncTcpServer(host, port)
@@ -117,7 +179,13 @@ def serve(
             await server.start(partial(WakeHandler, open_model, settings, refuse))
         except OSError as error:
             raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
+        signals: asyncio.Queue[int] = asyncio.Queue()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                with suppress(NotImplementedError):  # Windows: Python's own handlers stay
+                    asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
         started()
-        await asyncio.Event().wait()
+        got = await signals.get()
+        raise StoppedError("interrupted" if got == signal.SIGINT else "terminated", got)
 
     asyncio.run(run())

@@ -2,8 +2,11 @@
 
 import asyncio
 from contextlib import contextmanager
+import json
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -104,6 +107,64 @@ def test_a_rate_that_cannot_be_is_an_error_of_the_protocol_and_one_line():
         assert process.stderr.readline() == f"error: {text}\n"
         (answer,) = asked(port, [Describe()], 1)
         assert Info.is_type(answer.type)
+
+
+def announced(kind="audio-chunk", data=b"", **lengths):
+    """Return the line that begins an event; lengths may be others than what follows."""
+    return json.dumps({"type": kind, "data_length": len(data), **lengths}).encode() + b"\n" + data
+
+
+CHUNK = b'{"rate": 16000, "width": 2, "channels": 1}'
+WRONG = {
+    "payload": (announced(data=CHUNK, payload_length=60 * 2**20), "payload_length is at most 2,097,152 bytes"),
+    "data": (announced(data_length=10**9), "data_length is at most 65,536 bytes"),
+    "no number": (announced(payload_length="x"), "payload_length is at most"),
+    "less than none": (announced(payload_length=-1), "payload_length is at most"),
+    "a long line": (b"x" * 70_000 + b"\n", "a line of more than 65,536 bytes"),
+    "junk": (b"GET / HTTP/1.1\r\n", "no event of the protocol"),
+    "bytes": (b"\xff\x00\n", "no event of the protocol"),
+    "nested": (b"[" * 50_000 + b"\n", "nested too deeply"),
+    "a list": (b"[]\n", "a line of JSON with a type is needed"),
+    "data that is none": (announced(data=b"[1]"), "no event of the protocol"),
+    "names": (announced("detect", b'{"names": 5}'), "no event of the protocol"),
+    "no rate": (announced(data=b'{"width": 2, "channels": 1}'), "audio that cannot be used: 'rate'"),
+    "width": (announced(data=CHUNK.replace(b"2", b"9")), "1 to 4 bytes a sample"),
+    "channels": (announced(data=CHUNK.replace(b": 1}", b": 0}")), "1 or 2 channels"),
+    "a list of channels": (announced(data=CHUNK.replace(b": 1}", b": []}")), "1 or 2 channels"),
+    "half a sample": (announced(data=CHUNK, payload_length=3) + bytes(3), "not whole"),
+    "a minute": (announced(data=CHUNK, payload_length=1_920_000) + bytes(1_920_000), "more than 10 s in a chunk"),
+}
+
+
+def test_what_is_wrong_or_too_much_ends_its_connection_with_one_line():
+    from wyoming.error import Error
+    from wyoming.event import read_event
+    from wyoming.info import Describe, Info
+
+    with serving() as (port, process):
+        for name, (sent, reason) in WRONG.items():
+            with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+                connection.sendall(sent)
+                with connection.makefile("rb") as stream:
+                    text = Error.from_event(read_event(stream)).text
+                    assert reason in text, name
+                    assert stream.read() == b"", name
+            assert process.stderr.readline() == f"error: {text}\n", name
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+            connection.sendall(announced(data=CHUNK, payload_length=3200) + bytes(100))  # and leaves
+        (answer,) = asked(port, [Describe()], 1)
+        assert Info.is_type(answer.type)
+
+
+def test_a_signal_ends_it_while_sound_is_worked_on():
+    with serving() as (port, process):
+        chunk = announced(data=CHUNK, payload_length=320_000) + bytes(320_000)
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+            connection.sendall(chunk * 20)
+            begun = time.monotonic()
+            process.terminate()
+            process.wait(120)
+        assert time.monotonic() - begun < 20  # s, of a busy machine
 
 
 def test_without_a_protocol_it_is_a_usage_error():
