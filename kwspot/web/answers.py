@@ -82,7 +82,9 @@ class Answers:
         return SlidingWindow(self.spotter(name))
 
     def expected(self, name: str, threshold: float) -> dict[str, Any]:
-        """Say what a threshold costs."""
+        """Say what a threshold costs; ConfigError if it is no posterior."""
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold: a number from 0 to 1 is needed, got {threshold:g}")
         return {"text": expectation(self.spotter(name).metadata, threshold)}
 
     def comparison(self, named: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ from kwspot.errors import ConfigError, KwspotError
 from kwspot.inference.detector import keywords_of
 from kwspot.inference.pipeline import Spotting, detection_settings
 from kwspot.inference.streaming import StreamingModel
-from kwspot.web.serving import Workers, answered, body_of
+from kwspot.web.serving import BusyError, Workers, answered, body_of
 
 MOST_VISITORS = 64  # who listen; the next is told to come back
 FORGET_S = 30.0
@@ -97,7 +97,7 @@ class Live:
         name, rate = request.query_params["model"], int(request.query_params["rate"])
         session = await self.workers.run(lambda: LiveSession(self.open_model(name), rate))
         if len(self.sessions) >= MOST_VISITORS:  # asked now: others came while the model was opened
-            raise KwspotError(f"{MOST_VISITORS} visitors are listening already; try again later")
+            raise BusyError(f"{MOST_VISITORS} visitors are listening already; try again later")
         visitor = secrets.token_urlsafe()
         self.sessions[visitor] = session
         self._stay(visitor)

@@ -30,10 +30,15 @@ HEADERS = {
 }
 AT_ONCE = 2  # answers that take work
 WAITING = 64  # who wait for theirs; the next is asked to come back
+RETRY_AFTER_S = 2  # of who was asked to; server.js does
 
 Result = TypeVar("Result")
 Answer = Callable[[Request], Awaitable[dict[str, Any]]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class BusyError(KwspotError):
+    """Too many visitors at once."""
 
 
 def answered(answer: Answer) -> Endpoint:
@@ -44,6 +49,8 @@ def answered(answer: Answer) -> Endpoint:
             return JSONResponse(await answer(request))
         except AudioError as error:  # the reason, not where it is kept
             return JSONResponse({"error": f"No sound that can be read: {error.reason}."}, 400)
+        except BusyError as error:
+            return JSONResponse({"error": str(error)}, 503, {"retry-after": str(RETRY_AFTER_S)})
         except KwspotError as error:
             return JSONResponse({"error": str(error)}, 400)
         except (KeyError, ValueError, TypeError) as error:
@@ -69,9 +76,9 @@ class Workers:
         self._free, self._n = asyncio.Semaphore(AT_ONCE), 0
 
     async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Run work in a thread, when one is free; KwspotError if too many wait."""
+        """Run work in a thread, when one is free; BusyError if too many wait."""
         if self._n >= AT_ONCE + WAITING:
-            raise KwspotError("too many visitors at once; try again in a minute")
+            raise BusyError("too many visitors at once; try again in a minute")
         self._n += 1
         try:
             async with self._free:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 pytest.importorskip("uvicorn", reason="the [ui] extra is not installed")
 httpx = pytest.importorskip("httpx")
+testclient = pytest.importorskip("starlette.testclient")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -282,15 +283,42 @@ def test_too_much_at_once_and_nonsense_are_refused_in_a_sentence(address):
         answer = httpx.post(f"{address}api/{path}", content=content)
         assert answer.status_code == 400, path
         assert error in answer.json()["error"]
+    for threshold in ("nan", "inf", "-0.1", "1.1"):
+        answer = httpx.get(f"{address}api/expected", params={"model": "keywords10_long", "threshold": threshold})
+        assert answer.status_code == 400, threshold
+        assert answer.json()["error"] == f"threshold: a number from 0 to 1 is needed, got {threshold}"
     assert httpx.get(f"{address}api/models/keywords10.onnx").status_code == 404
 
 
-def test_words_are_enrolled_only_on_the_machine_itself(tmp_path):
-    from starlette.testclient import TestClient
-
+def test_who_comes_when_too_many_wait_is_asked_to_come_again(tmp_path, monkeypatch):
     from kwspot.web.page import build_page
 
-    with TestClient(build_page(tmp_path / "runs", tmp_path, host="0.0.0.0")) as visitor:
+    monkeypatch.setattr("kwspot.web.serving.WAITING", -2)
+    with testclient.TestClient(build_page(tmp_path / "runs", tmp_path), base_url="http://localhost") as visitor:
+        answer = visitor.get("/api/models")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["error"] == "too many visitors at once; try again in a minute"
+
+
+@BROWSER
+def test_the_page_asks_a_busy_server_again(page):
+    answers = [503, 503]
+
+    def busy(route):
+        if not answers:
+            return route.continue_()
+        return route.fulfill(status=answers.pop(), headers={"retry-after": "0.1"}, body='{"error": "too many"}')
+
+    page.route("**/api/compare?**", busy)
+    choose(page, "Compare")
+    page.get_by_alt_text("Learning curves: loss").wait_for()
+    assert answers == []
+
+
+def test_words_are_enrolled_only_on_the_machine_itself(tmp_path):
+    from kwspot.web.page import build_page
+
+    with testclient.TestClient(build_page(tmp_path / "runs", tmp_path, host="0.0.0.0")) as visitor:
         assert visitor.get("/api/models").json()["enrolling"] is False
         answer = visitor.post("/api/enroll", json={"name": "x", "words": {"a": []}})
     assert (answer.status_code, "only on the machine" in answer.json()["error"]) == (400, True)

@@ -431,7 +431,9 @@ def test_too_much_at_once_and_nonsense_are_refused(routes, monkeypatch):
     monkeypatch.setattr("kwspot.web.live.MOST_VISITORS", 2)
     monkeypatch.setattr("kwspot.web.live.MOST_BYTES", 10_000)
     one, _ = begin(routes), begin(routes)
-    assert "try again later" in begin(routes)["error"]
+    busy = routes.post("/live/start", params={"model": "m", "rate": RATE})
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "2")
+    assert "try again later" in busy.json()["error"]
     asked = {"visitor": one["visitor"], "at": 0, "threshold": 0.5}
     for content, change, error in (
         (bytes(10_001), {}, "too much"),

@@ -1,5 +1,6 @@
 // The live mode of `kwspot ui`: microphone -> 16-bit samples -> live/process (live.py) -> scope.js.
 import {Scope, closeMicrophone, openMicrophone} from "./scope.js";
+import {request} from "./server.js";
 
 const BLOCK_S = 0.25, MOST_S = 8; // of sound in a request at least; waiting at most
 const DELAY_S = 0.5; // by which the picture is late, so that it moves evenly
@@ -9,7 +10,7 @@ async function post(what, values, body) {
   url.search = new URLSearchParams(values);
   let response;
   try {
-    response = await fetch(url, {method: "POST", body});
+    response = await request(url, {method: "POST", body});
   } catch {
     throw new Error("The server does not answer; start again when it does.");
   }

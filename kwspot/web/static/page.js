@@ -2,6 +2,7 @@
 import {Live} from "./live.js";
 import {OwnWords} from "./own_words.js";
 import {record, wav} from "./recorder.js";
+import {request} from "./server.js";
 
 const MOST_RECORDED_S = 10;
 const find = (id) => document.getElementById(id);
@@ -19,7 +20,7 @@ async function ask(what, body, values = {}) {
   url.search = new URLSearchParams(values);
   let response;
   try {
-    response = await fetch(url, body === undefined ? {} : {method: "POST", body});
+    response = await request(url, body === undefined ? {} : {method: "POST", body});
   } catch {
     throw new Error("The server does not answer.");
   }
