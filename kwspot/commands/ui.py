@@ -11,6 +11,9 @@ from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
 def ui(
     host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", metavar="NAME", help="Another name this page has; repeat it.")
+    ] = None,
     opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     model: ModelName = None,
     data: DataDir = DATA,
@@ -20,7 +23,9 @@ def ui(
 
     The page is served on this machine only unless --host is given, and loads
     nothing from other servers. Live sound is not stored; own words are enrolled
-    below --runs, and only on this machine. Browsers allow the
+    below --runs, and only on this machine. Where other machines may come,
+    the page is reached by address or this machine's own name; --name is
+    needed for any other, as behind a proxy. Browsers allow the
     microphone on localhost or https only. Stop with Ctrl-C.
 
     Examples:
@@ -30,9 +35,11 @@ def ui(
       kwspot ui --model lstm --runs runs --data data
 
       kwspot ui --host 0.0.0.0 --port 8000 --no-open
+
+      kwspot ui --host 0.0.0.0 --name words.example.org
     """
     from kwspot.web.page import build_page
     from kwspot.web.serving import serve
 
-    page = build_page(runs, data, model, host)
+    page = build_page(runs, data, model, host, name or ())
     serve(page, host, port, opened=opened, started=lambda address: console.note(f"kwspot ui: {address}"))

@@ -7,6 +7,7 @@ Everything a browser loads comes from the page's own server, which serving.py ma
 """
 
 from base64 import b64decode
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ MOST_BYTES = 20 * 2**20  # of an upload
 LONGEST_TITLE = 100
 
 
-def build_page(runs_dir: Path, data: Path, model: str | None = None, host: str = "127.0.0.1") -> Starlette:
-    """Build the page. `model` is chosen at first; MissingError if there is no such model."""
+def build_page(
+    runs_dir: Path, data: Path, model: str | None = None, host: str = "127.0.0.1", names: Iterable[str] = ()
+) -> Starlette:
+    """Build the page, to be reached as `host` and by `names`. `model` is chosen at first; MissingError for none."""
     chosen = find_model(model, runs_dir, DEFAULT_LONG).name  # the one that can listen live
     api = Api(Answers(runs_dir, data, chosen, enrolling=not is_open(host)))
     routes = [
@@ -39,7 +42,7 @@ def build_page(runs_dir: Path, data: Path, model: str | None = None, host: str =
         *api.routes(),
         *Live(api.answers.open_model).routes(),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(OwnPageOnly, host=host)])
+    return Starlette(routes=routes, middleware=[Middleware(OwnPageOnly, host=host, names=names)])
 
 
 class Api:

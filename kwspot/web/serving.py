@@ -1,11 +1,12 @@
 """How the page is served: requests answered in JSON, checked for where they come from, and limited.
 
-Only requests by this page are answered: the Host is that of the address served on (against DNS rebinding), the Origin
-of what changes anything is this page's own. The browser is told to load nothing from other servers.
+Only requests by this page are answered: the Host is that of the address served on, or a name of this machine where
+others may come (against DNS rebinding); the Origin of what changes anything is this page's own. The browser is told to
+load nothing from other servers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from ipaddress import ip_address
 import socket
 from typing import Any, TypeVar
@@ -90,9 +91,9 @@ class Workers:
 class OwnPageOnly:
     """Refuse requests of other pages, and tell the browser to load nothing from other servers (an ASGI middleware)."""
 
-    def __init__(self, app: Any, host: str) -> None:
-        self.app = app
-        self.names = None if is_open(host) else {host, "localhost", "127.0.0.1", "[::1]"}  # None: any name
+    def __init__(self, app: Any, host: str, names: Iterable[str] = ()) -> None:
+        self.app, self.is_open = app, is_open(host)
+        self.names = names_of(host) | {name.lower() for name in names}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer 403 to what does not come from this page; add the headers to every response."""
@@ -107,11 +108,38 @@ class OwnPageOnly:
 
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        strange = self.names is not None and host.rpartition(":")[0] not in self.names and host not in self.names
-        if strange or (origin is not None and origin.partition("://")[2] != host):
-            await PlainTextResponse("not a request of this page\n", 403)(scope, receive, send_with_headers)
+        named = without_port(host)
+        strange = named not in self.names and not (self.is_open and is_address(named))
+        crossed = scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site"
+        if strange or crossed or (origin is not None and origin.partition("://")[2] != host):
+            text = "not a request of this page; --name admits another name of this machine\n"
+            await PlainTextResponse(text, 403)(scope, receive, send_with_headers)
         else:
             await self.app(scope, receive, send_with_headers)
+
+
+def names_of(host: str) -> set[str]:
+    """Return the names under which a browser reaches the page; at an address for other machines also this machine's."""
+    names = {host, "localhost", "127.0.0.1", "[::1]"}
+    if is_open(host):
+        own = {socket.gethostname(), socket.getfqdn()}
+        names |= own | {f"{name.partition('.')[0]}.local" for name in own}
+    return {name.lower() for name in names}
+
+
+def without_port(host: str) -> str:
+    """Return the name in a Host header, in lower case."""
+    name, _, port = host.rpartition(":")
+    return (name if name and port.isdecimal() else host).lower()
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a name is an IP address, which no other page can have for its own."""
+    try:
+        ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_open(host: str) -> bool:

@@ -264,6 +264,34 @@ def test_only_this_page_is_answered(address, headers, status):
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.168.1.7:7860", 200),
+        ("[fd00::7]:7860", 200),
+        ("[::1]", 200),
+        ("LOCALHOST:7860", 200),
+        (f"{socket.gethostname()}:7860", 200),
+        (f"{socket.gethostname().partition('.')[0]}.local", 200),
+        ("words.example:443", 200),
+        ("elsewhere.example", 403),
+        ("192.168.1.7.elsewhere.example:7860", 403),
+        ("", 403),
+    ],
+)
+def test_where_other_machines_may_come_only_this_ones_names_are_answered(tmp_path, host, status):
+    from kwspot.web.page import build_page
+
+    page = build_page(tmp_path / "runs", tmp_path, host="0.0.0.0", names=["Words.example"])
+    with testclient.TestClient(page) as visitor:
+        assert visitor.get("/static/page.js", headers={"host": host}).status_code == status
+
+
+def test_what_another_page_posts_is_refused(address):
+    for site, status in (("cross-site", 403), ("same-origin", 400)):
+        assert httpx.post(f"{address}api/take", headers={"sec-fetch-site": site}).status_code == status
+
+
 def test_the_pages_own_origin_is_answered(address):
     assert httpx.get(f"{address}api/models", headers={"origin": address.rstrip("/")}).status_code == 200
 
@@ -318,7 +346,9 @@ def test_the_page_asks_a_busy_server_again(page):
 def test_words_are_enrolled_only_on_the_machine_itself(tmp_path):
     from kwspot.web.page import build_page
 
-    with testclient.TestClient(build_page(tmp_path / "runs", tmp_path, host="0.0.0.0")) as visitor:
+    with testclient.TestClient(
+        build_page(tmp_path / "runs", tmp_path, host="0.0.0.0"), base_url="http://localhost"
+    ) as visitor:
         assert visitor.get("/api/models").json()["enrolling"] is False
         answer = visitor.post("/api/enroll", json={"name": "x", "words": {"a": []}})
     assert (answer.status_code, "only on the machine" in answer.json()["error"]) == (400, True)
