@@ -206,6 +206,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Run the command line as the process's own: with its signals, and standard error for its own words only."""
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 - first: the lowest file descriptor is its own
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - closed by the caller
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

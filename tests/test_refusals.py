@@ -56,6 +56,14 @@ def test_closed_streams_are_no_error(clip, closed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("arguments", [["predict", "-"], ["predict", "@-"], ["runs", "rm", "none"]], ids=" ".join)
+def test_a_closed_standard_input_is_one_that_holds_nothing(clip, arguments):
+    done = kwspot(*arguments, preexec_fn=lambda: os.close(0))
+    expected = {"-": "error: -: nothing on standard input", "@-": "", "none": "error: none: no such run"}[arguments[-1]]
+    assert done.stderr.startswith(expected)
+    assert len(done.stderr.splitlines()) == (1 if expected else 0)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -16,7 +16,7 @@ from kwspot.files import read_bounded
 
 SUFFIXES = (".m4a", ".aac", ".wma", ".webm", ".amr", ".mp4", ".flac")
 MOST_BYTES = 2**28  # of a clip, decoded: a quarter of an hour in stereo
-HINT = "; with ffmpeg installed, kwspot reads it"
+HINT = "; with ffmpeg installed, kwspot may read it"
 
 
 def is_for_ffmpeg(path: Path) -> bool:

@@ -24,6 +24,7 @@ DEEPEST = 8  # lists in lists
 MOST_LISTS = 10_000  # opened, each as often as it is named: lists of lists can name each other without end
 LONGEST_LINE = 2**16  # bytes
 MOST_BYTES = 2**27  # of a clip through a pipe: twelve minutes of a CD
+NOTHING = "nothing on standard input; lead a sound into it, as in 'kwspot predict - < a.wav'"
 STANDARD_INPUT = 0  # file descriptor; sys.stdin must not be read by a thread that may be left behind
 
 
@@ -51,7 +52,7 @@ class Pipe:
                     self.path, f"{error}, too long for a clip; 'kwspot spot' searches long sound"
                 ) from error
         if not content:
-            raise AudioError(self.path, "nothing on standard input" if self.path == STDIN else "empty pipe")
+            raise AudioError(self.path, NOTHING if self.path == STDIN else "empty pipe")
         if self.raw_rate is not None:
             return Decoded(raw_samples(content), self.raw_rate)
         return read_waveform(BytesIO(content), longest_s=LONGEST_S)

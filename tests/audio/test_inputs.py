@@ -97,7 +97,7 @@ def test_raw_samples_on_standard_input(standard_input):
 def test_nothing_on_standard_input(standard_input):
     standard_input(b"")
     (source,) = expand(["-"])
-    with pytest.raises(AudioError, match=r"^-: nothing on standard input$"):
+    with pytest.raises(AudioError, match=r"^-: nothing on standard input; lead a sound into it"):
         source.file.read()
 
 
