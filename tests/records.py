@@ -33,6 +33,7 @@ def make_evaluation(accuracy: float, classes: Sequence[str], split: str = "test"
     size = range(len(classes))
     return {
         "split": split,
+        "corpus": {key: CORPUS[key] for key in ("name", "digest")},
         "n": per_word * len(classes),
         "n_speakers": 25,
         "loss": 0.4,

@@ -18,7 +18,7 @@ def _printable(text: str) -> str:
 
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # what a float holds exactly
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 Point = Annotated[list[float], Field(min_length=4, max_length=4)]  # threshold, false alarms an hour, FRR, confused
@@ -144,10 +144,18 @@ class PairShape(Shape):
     n: Count
 
 
+class MeasuredShape(Shape):
+    """The corpus that something was measured on."""
+
+    name: Label
+    digest: Label
+
+
 class EvaluationShape(Shape):
     """eval-<split>.json."""
 
     split: Label
+    corpus: MeasuredShape
     n: Count
     n_speakers: Count
     loss: float | None
@@ -188,8 +196,8 @@ class FalseAlarmsShape(Shape):
     """false-alarms-<split>.json."""
 
     split: Label
-    corpus: dict[str, str]
-    hours: float
+    corpus: MeasuredShape
+    hours: Annotated[float, Field(gt=0)]
     snr_db: float
     noises: list[str]
     n_keywords: Count
@@ -222,7 +230,14 @@ class RobustnessShape(Shape):
     n_speakers: Count
     n_noise_recordings: Count
     n_talkers: Count
+    corpus: MeasuredShape
     conditions: list[ConditionShape]
+
+    @model_validator(mode="after")
+    def _clean(self) -> "RobustnessShape":
+        if all(condition.kind != "clean" for condition in self.conditions):  # runs.CLEAN
+            raise ValueError("conditions: the kind 'clean' is needed, which the others are compared with")
+        return self
 
 
 class RecordingsShape(Shape):

@@ -1,6 +1,7 @@
 """A record of the wrong shape is named with its file and what is wrong, and takes no other run with it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,9 @@ from kwspot.experiments.runs import list_runs, read_run
 from tests.records import make_run
 
 FILES = ("run.json", "metrics.json", "eval-test.json", "history.jsonl", "timing.jsonl")
+MEASURED = next(
+    (Path(__file__).parents[2] / "results/bundled").glob("keywords10_long-*")
+)  # has been measured in every way
 WRONG = (None, [], {}, "text", -1, True, float("nan"), "a\x1b[2J", "a\u202eb")
 
 
@@ -73,6 +77,26 @@ def test_what_is_wrong_is_said_in_the_words_of_the_file(tmp_path):
     (run.path / "run.json").write_text("[]")
     with pytest.raises(IntegrityError, match=r"not as kwspot writes it \(not an object\)"):
         read_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("file", "wrong", "said"),
+    [
+        ("run.json", {"n_parameters": 10**400}, "n_parameters: "),
+        ("eval-test.json", {"corpus": {}}, r"corpus\.name: Field required"),
+        ("false-alarms-test.json", {"corpus": {}}, r"corpus\.name: Field required"),
+        ("false-alarms-test.json", {"hours": 0.0}, "hours: Input should be greater than 0"),
+        ("robustness-test.json", {"conditions": []}, "the kind 'clean' is needed"),
+        ("robustness-test.json", {"corpus": {}}, r"corpus\.name: Field required"),
+    ],
+)
+def test_what_reports_could_not_show_is_refused(tmp_path, file, wrong, said):
+    run = make_run(tmp_path, "lstm", 1)
+    whole = (run.path if (run.path / file).is_file() else MEASURED) / file
+    (run.path / file).write_text(json.dumps({**json.loads(whole.read_text("utf-8")), **wrong}))
+    with pytest.raises(IntegrityError, match=said):
+        read_run(run.path)
+    commands_are_clean(tmp_path)
 
 
 def test_the_confusion_of_an_evaluation_is_square(tmp_path):
