@@ -86,6 +86,10 @@ class OneLineErrors(TyperGroup):
             raise _failed(_refusal(error)) from error
         except KeyboardInterrupt:
             raise _failed("interrupted", 128 + signal.SIGINT) from None
+        except RuntimeError as error:
+            if debug or not any(said in str(error) for said in NO_MEMORY):
+                raise
+            raise _failed(_refusal(MemoryError())) from error
         except ImportError as error:  # what a library in C makes of a signal while it is being loaded
             if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
                 raise error.__cause__ from None
@@ -174,6 +178,7 @@ def root(
     """
 
 
+NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words for it, in an error of no kind of its own
 GROUPS = {
     "Use": (predict, spot, listen, ui, record, enroll, serve),
     "Train": (download, synthesize, vocabulary, cut, featurize, train, sweep, export),

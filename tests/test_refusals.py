@@ -142,3 +142,20 @@ def test_a_signal_while_a_library_is_being_loaded_ends_as_at_any_moment(clip, mo
     assert done.exit_code == code
     assert isinstance(done.exception, ImportError if code == 1 else SystemExit)
     assert done.stderr == ("error: interrupted\n" if code == 130 else "")
+
+
+def test_torchs_word_for_too_little_memory_is_one_line(monkeypatch, clip):
+    def refuse(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: 64 GB")
+
+    monkeypatch.setattr("kwspot.inference.batch.predict_all", refuse)
+    done = CliRunner().invoke(app, ["predict", str(clip)])
+    assert done.exit_code == 1
+    assert done.stderr == "error: not enough memory; close other programs or work on less at once\n"
+
+
+@pytest.mark.parametrize("setting", ["hidden_size=100000", "num_layers=101", "frame_stack=1000000"])
+def test_a_network_beyond_all_memory_is_refused_where_it_is_written_down(clip, setting):
+    done = CliRunner().invoke(app, ["train", "lstm", "-o", f"model.{setting}"])
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1

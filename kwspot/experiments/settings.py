@@ -14,7 +14,9 @@ FOLDER_TASK = "folder"  # the words are whatever word folders the corpus has, wi
 
 NAME = r"^\w[\w.+-]{0,99}$"  # of an experiment, which is part of a folder's name
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Size = Annotated[int, Field(gt=0, le=2**16)]  # of what memory is needed for
+Few = Annotated[int, Field(gt=0, le=100)]  # layers, frames
 PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -45,8 +47,8 @@ class FrontEnd(Settings):
     clip_ms: PositiveFloat = 1000.0  # longer clips are cropped to their loudest part
     win_ms: PositiveFloat = 30.0
     hop_ms: PositiveFloat = 10.0
-    n_fft: Positive = 512
-    n_mels: Positive = 40
+    n_fft: Size = 512
+    n_mels: Size = 40
     f_min: Annotated[float, Field(ge=0)] = 0.0  # Hz
     f_max: PositiveFloat = 4000.0  # Hz
     log_offset: PositiveFloat = 1e-6  # added to the mel power before the logarithm
@@ -115,14 +117,14 @@ class ModelSettings(Settings):
     """One recurrent spotter: feature normalisation -> stem -> stacking -> encoder -> pooling -> head."""
 
     cell: Literal["rnn", "rnn_ln", "fastrnn", "mingru", "lstm", "gru"] = "rnn"
-    hidden_size: Positive = 128
-    num_layers: Positive = 2
+    hidden_size: Size = 128
+    num_layers: Few = 2
     bidirectional: bool = False
     dropout: Fraction = 0.2  # between layers
     recurrent_init: Literal["uniform", "orthogonal", "identity"] = "uniform"
     feature_norm: Literal["none", "standard"] = "none"  # standard: per mel band, statistics of the training split
     stem: StemSettings | None = None
-    frame_stack: Positive = 1  # neighbouring frames, or outputs of the stem, joined into one step of the recurrence
+    frame_stack: Few = 1  # neighbouring frames, or outputs of the stem, joined into one step of the recurrence
     pooling: Literal["last", "mean", "max", "attention"] = "last"
     attention_heads: Positive | None = None  # of pooling: attention; 1 by default
     head_norm: bool = False  # LayerNorm before the linear layer
