@@ -1,8 +1,8 @@
-"""Clips of words -> FRAMES.npy and INDEX.tsv, what encoders are trained on, and for `encoder` a teacher's TARGETS.npy.
+"""Clips of words -> FRAMES.npy and INDEX.tsv, what encoders are trained on, and a teacher's TARGETS.npy.
 
     python -m benchmarks.enrollment.encoder_data OUT --frames FRAMES.npy INDEX.tsv --corpus FOLDER[:N] …
         --without yes --without no … [--whisper MODEL]
-    kwspot featurize encoder_bands --from-frames OUT/frames.npy OUT/index.tsv --noise … --data OUT
+    kwspot featurize encoder_bands_taught --from-frames OUT/frames.npy OUT/index.tsv --noise … --data OUT
         [--targets OUT/targets.npy]
 
 A CORPUS has the official layout (Speech Commands, `kwspot vocabulary`, `kwspot cut`); if N is given, so many clips of

@@ -19,7 +19,7 @@ from kwspot.enrollment.head import Array, Head
 
 # Of other words, and of windows of speech: what the margin of a head lets through. Clips that people recorded resemble
 # each other more than what synthesisers say, so a head of the latter is stricter as it is (docs/log.md).
-ACCEPTED, ACCEPTED_SPOKEN = 0.0015, 0.01
+ACCEPTED, ACCEPTED_SPOKEN = 0.0025, 0.01
 TAIL = 0.01  # of the windows, by which what is rarer is extrapolated
 ALARM_S = 0.5  # that a false alarm lasts
 RAREST_PER_HOUR, HIGHEST = 0.1, 0.99  # false alarms, and the posterior that is meant to be
