@@ -159,3 +159,34 @@ def test_a_network_beyond_all_memory_is_refused_where_it_is_written_down(clip, s
     done = CliRunner().invoke(app, ["train", "lstm", "-o", f"model.{setting}"])
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+PROGRAM = """
+import os, signal, sys
+import kwspot.__main__, kwspot.cli
+
+class Late:
+    def __del__(self):  # as the interpreter takes itself down
+        os.kill(os.getpid(), {late})
+
+late = Late()
+
+def run():
+    try:
+        exec({said!r})
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+kwspot.cli.main = run
+kwspot.__main__.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "late", "code"),
+    [("raise KeyboardInterrupt", 0, 130), ("1", signal.SIGTERM, 0), ("1", signal.SIGINT, 0)],
+    ids=["interrupted in a library's exec", "terminated at the end", "interrupted at the end"],
+)
+def test_the_exit_code_is_settled_when_all_is_said(tmp_path, said, late, code):
+    (tmp_path / "program.py").write_text(PROGRAM.format(said=said, late=int(late)))
+    assert subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, check=False).returncode == code
