@@ -1,7 +1,6 @@
 """Options and arguments that several commands share, defined once, with shell completion."""
 
 from collections.abc import Callable, Iterable
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,9 @@ def _complete(names: Callable[[typer.Context], Iterable[str]]) -> Callable[[type
 
 
 def _runs_dir(context: typer.Context) -> Path:
-    return Path(context.params.get("runs") or os.environ.get("KWSPOT_RUNS") or RUNS)
+    from kwspot.inference.model_zoo import runs_folder
+
+    return runs_folder(context.params.get("runs"))
 
 
 def _experiments(context: typer.Context) -> Iterable[str]:

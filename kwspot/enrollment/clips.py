@@ -177,9 +177,7 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
         raise MissingError(f"{folder}: {hint}; expected {folder}/<word>/*.wav")
     if without:
         path, what = without[0]
-        raise MissingError(
-            f"{path}: {what}; add clips of the word ({' '.join(sorted(SUFFIXES))}), or move the folder away"
-        )
+        raise MissingError(f"{path}: {what}; add clips of the word, as WAV, FLAC, OGG or MP3, or move the folder away")
     return found
 
 

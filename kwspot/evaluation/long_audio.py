@@ -66,11 +66,9 @@ class Assembly:
     def sounding(self, said: Spoken) -> tuple[float, float]:
         """Return from when to when a word sounds: where its clip is at most 25 dB below its loudest 10 ms."""
         clip, rate = read_clip(self.data / said.clip, self.front_end).waveform, self.front_end.sample_rate
-        hop = rate // 100
-        levels = np.square(clip[: len(clip) // hop * hop].reshape(-1, hop)).mean(1)
-        (loud,) = np.nonzero(levels >= levels.max() * 10 ** (-AUDIBLE_DB / 10))
         start_s = round(said.end_s * rate) / rate - len(clip) / rate
-        return start_s + loud[0] * hop / rate, start_s + (loud[-1] + 1) * hop / rate
+        first_s, last_s = sounding(clip, rate)
+        return start_s + first_s, start_s + last_s
 
     def blocks(self) -> Iterator[Waveform]:
         """Yield the sound, utterance by utterance."""
@@ -88,6 +86,14 @@ class Assembly:
                 block[len(block) - len(clip) :] += level / loudness * clip
             yield block.clip(-1, 1).astype(np.float32)
             at = end
+
+
+def sounding(clip: Waveform, rate: int) -> tuple[float, float]:
+    """Return from when to when a word sounds in a clip, in s: at most AUDIBLE_DB below its loudest 10 ms."""
+    hop = rate // 100
+    levels = np.square(clip[: len(clip) // hop * hop].reshape(-1, hop)).mean(1)
+    (loud,) = np.nonzero(levels >= levels.max() * 10 ** (-AUDIBLE_DB / 10))
+    return float(loud[0] * hop / rate), float((loud[-1] + 1) * hop / rate)
 
 
 def assemble(

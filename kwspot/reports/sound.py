@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwspot.audio.reading import Decoded, Waveform, loudest, resample
-from kwspot.enrollment.endpoints import FRAME_S, is_silent, levels_db
-from kwspot.evaluation.long_audio import AUDIBLE_DB
+from kwspot.enrollment.endpoints import is_silent
+from kwspot.evaluation.long_audio import sounding
 from kwspot.experiments.settings import FrontEnd
 from kwspot.features.reference import reference_frames
 from kwspot.inference.detector import DetectionSettings, Event, keywords_of
@@ -38,7 +38,7 @@ LEAST_SHOWN = 0.2  # highest posterior below which a word has no line of its own
 def plot_prediction(sound: Decoded, spotter: Spotter, path: Path, *, beside: bool = True) -> tuple[Prediction, float]:
     """Predict the loudest part of a sound and draw it; return the prediction, and where that part begins (s).
 
-    Shaded is the word: where that part is at most AUDIBLE_DB below its loudest. `beside` draws the likeliest words too.
+    Shaded is the word: where that part sounds. `beside` draws the likeliest words too.
     """
     rate = spotter.sample_rate
     waveform = resample(sound.waveform, sound.sample_rate, rate)
@@ -46,7 +46,7 @@ def plot_prediction(sound: Decoded, spotter: Spotter, path: Path, *, beside: boo
     clip = spotter.fit(waveform[start : start + spotter.clip_length], rate)
     (prediction,) = spotter.predict_clips([clip], N_TOP)
     front_end = _front_end(spotter.metadata)
-    word = None if is_silent(clip) else [start / rate + end_s for end_s in _sounding(clip, rate)]
+    word = None if is_silent(clip) else [start / rate + end_s for end_s in sounding(clip, rate)]
     with drawing(path, 7.2 if beside else 5.0, 4.6 if front_end else 3.0, fitted=True) as (figure, whole):
         whole.remove()
         grid = figure.add_gridspec(2 if front_end else 1, 2 if beside else 1, width_ratios=(3, 1) if beside else (1,))
@@ -83,13 +83,6 @@ def plot_spotting(trace: Trace, streaming_model: StreamingModel, settings: Detec
         times = (streaming_model.lead_length + (np.arange(len(rows)) + 1) * streaming_model.step_length) / rate
         _draw_posteriors(panels[-1], times, rows, streaming_model.labels, settings.threshold)
         panels[-1].set(xlabel="time (s)", xlim=(0, seconds))
-
-
-def _sounding(clip: Waveform, rate: int) -> tuple[float, float]:
-    """Return from when to when a word sounds, in seconds."""
-    levels = levels_db(clip, rate)
-    (loud,) = np.nonzero(levels >= levels.max() - AUDIBLE_DB)
-    return float(loud[0] * FRAME_S), float(min((loud[-1] + 1) * FRAME_S, len(clip) / rate))
 
 
 def _front_end(metadata: dict[str, Any]) -> FrontEnd | None:

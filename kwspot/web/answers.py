@@ -6,6 +6,7 @@ bytes of a sound -> loudest second -> Spotter -> word, posteriors, picture of wa
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 import io
 from pathlib import Path
 from threading import Lock
@@ -62,8 +63,13 @@ class Answers:
             except KwspotError:  # `kwspot models` names it
                 continue
         return {
-            "models": described, "chosen": self.chosen, "corpus": has_test_clips(self.data), "enrolling": self.enrolling
+            "models": described, "chosen": self.chosen, "corpus": self.has_corpus, "enrolling": self.enrolling
         }  # fmt: skip
+
+    @cached_property
+    def has_corpus(self) -> bool:
+        """Whether there is a test clip to draw; looked for once, as a corpus may hold a hundred thousand files."""
+        return has_test_clips(self.data)
 
     def predict(self, content: bytes, name: str, title: str) -> dict[str, Any]:
         """Predict the bytes of a sound; AudioError if they are none."""

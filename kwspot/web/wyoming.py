@@ -180,10 +180,10 @@ def serve(
         except OSError as error:
             raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
         signals: asyncio.Queue[int] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                with suppress(NotImplementedError):  # Windows: Python's own handlers stay
-                    asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+                signal.signal(number, lambda got, _frame: loop.call_soon_threadsafe(signals.put_nowait, got))
         started()
         got = await signals.get()
         raise StoppedError("interrupted" if got == signal.SIGINT else "terminated", got)

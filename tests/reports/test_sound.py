@@ -6,16 +6,17 @@ from matplotlib.figure import Figure
 import numpy as np
 import pytest
 
+from kwspot.evaluation.long_audio import sounding
 from kwspot.experiments.settings import FrontEnd
 from kwspot.inference.detector import Event
-from kwspot.reports.sound import MOST_NAMED, _draw_frames, _mark_events, _sounding
+from kwspot.reports.sound import MOST_NAMED, _draw_frames, _mark_events
 from tests.sounds import RATE, tone
 
 
 def test_a_word_sounds_where_it_is_not_far_below_its_loudest():
     clip = np.random.default_rng(1).normal(0, 1e-4, RATE).astype(np.float32)
     clip[6400:9600] += tone(440)[:3200]
-    assert _sounding(clip, RATE) == pytest.approx((0.4, 0.6), abs=0.011)
+    assert sounding(clip, RATE) == pytest.approx((0.4, 0.6), abs=0.011)
 
 
 def test_silence_is_black_and_the_loudest_bright():

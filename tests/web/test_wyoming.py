@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import contextmanager
 import json
+import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -161,10 +161,8 @@ def test_a_signal_ends_it_while_sound_is_worked_on():
         chunk = announced(data=CHUNK, payload_length=320_000) + bytes(320_000)
         with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
             connection.sendall(chunk * 20)
-            begun = time.monotonic()
             process.terminate()
-            process.wait(120)
-        assert time.monotonic() - begun < 20  # s, of a busy machine
+            assert process.wait(120) == 128 + signal.SIGTERM
 
 
 def test_without_a_protocol_it_is_a_usage_error():
