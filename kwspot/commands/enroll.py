@@ -131,21 +131,17 @@ def _takes(
 def described(enrolled: "Enrolled") -> list[str]:
     """Say what was made and what to expect of it, a line a fact."""
     from kwspot.enrollment.operating import LEAST_THRESHOLD
+    from kwspot.inference.expectation import estimate
 
     expected, known = enrolled.expected, enrolled.metadata
     words, spotting = known["labels"][:-2], known["spotting"]
     seconds = known["clip_length"] / known["sample_rate"]
-    lines = [f"words: {', '.join(words)}; window {seconds:.2f} s"]
-    if expected.n:
-        lines.append(
-            f"expected: {expected.right:.0%} right among the words, {expected.detected:.0%} detected and "
-            f"{expected.accepted:.1%} of other words taken for one ({expected.n} clips, {expected.by} left out)"
-        )
-        confused = [f"{said} for {taken} {n}x" for said, taken, n in expected.confused[:N_CONFUSED]]
-        if confused:
-            lines.append(f"confused: {', '.join(confused)}")
-    else:
-        lines.append("expected: unknown; one clip a word leaves none to test with")
+    lines = [
+        f"words: {', '.join(words)}; window {seconds:.2f} s",
+        f"expected: {estimate(known['enrollment']['expected'])}",
+    ]
+    if confused := [f"{said} for {taken} {n}x" for said, taken, n in expected.confused[:N_CONFUSED]]:
+        lines.append(f"confused: {', '.join(confused)}")
     fewer = "the least, for fewer than" if spotting["threshold"] <= LEAST_THRESHOLD else "for"
     reached = "" if enrolled.reached is None else f"; {enrolled.reached:.0%} of the clips reach it"
     lines.append(

@@ -1,8 +1,9 @@
-"""What a threshold costs in long sound, in words, from what a model file says of itself (`spotting` of its metadata).
+"""What to expect of a model, in words, from what its file says of itself.
 
-`curve` holds [threshold, false alarms an hour, share of keywords missed]. `kwspot eval` measured both on people reading
-aloud, or on words set one after another in noise. `kwspot enroll` estimated the alarms on other people's speech, the
-misses on the takes, each left out of the fit in turn.
+`spotting` says what a threshold costs in long sound: its `curve` holds [threshold, false alarms an hour, share of
+keywords missed]. `kwspot eval` measured both on people reading aloud, or on words set one after another in noise.
+`kwspot enroll` estimated the alarms on other people's speech, the misses on the takes, each left out of the fit in
+turn; `enrollment` says under `expected` how often these were right.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from kwspot.inference.pipeline import detection_settings
+
+NOT_ESTIMATED = "not estimated, as that takes two recordings of a word"
 
 
 def purpose(metadata: Mapping[str, Any]) -> str:
@@ -33,7 +36,7 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
     spotting, enrolled = metadata.get("spotting") or {}, "enrollment" in metadata
     if not spotting.get("curve"):
         if enrolled:
-            return "Not estimated: that takes two recordings of a word."
+            return f"{NOT_ESTIMATED.capitalize()}."
         return "Not measured: 'kwspot eval RUN --long-audio --split validation' measures it."
     alarms, missed = _costs(spotting, threshold)
     alone = "snr_db" in spotting or enrolled  # words by themselves, said more clearly than in sentences
@@ -43,6 +46,16 @@ def expectation(metadata: Mapping[str, Any], threshold: float) -> str:
         sound = f"{shown} hour{'' if shown == '1' else 's'} of {_sound_of(metadata)}"
         how = f"; alarms estimated on {sound}, misses on your takes" if enrolled else f"; measured on {sound}"
     return f"Expected: {alarms} an hour, {missed} of the keywords{'' if alone else ' inside sentences'} missed{how}."
+
+
+def estimate(expected: Mapping[str, Any]) -> str:
+    """Say how often words of one's own are right, detected, and another taken for one (`expected` of `enrollment`)."""
+    if not expected["n"]:
+        return NOT_ESTIMATED
+    return (
+        f"{expected['right']:.0%} right among the words, {expected['detected']:.0%} detected and "
+        f"{expected['accepted']:.1%} of other words taken for one ({expected['n']} clips, {expected['by']} left out)"
+    )
 
 
 def _costs(spotting: Mapping[str, Any], threshold: float) -> tuple[str, str]:

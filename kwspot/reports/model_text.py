@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from kwspot.inference.detector import keywords_of
-from kwspot.inference.expectation import purpose
+from kwspot.inference.expectation import estimate, purpose
 
 WIDTH, INDENT = 80, 17  # characters
 TOLD = {
@@ -41,13 +41,7 @@ def model_text(name: str, known: Mapping[str, Any], card: str | None = None) -> 
 
 def _accuracy(known: Mapping[str, Any]) -> str:
     if enrollment := known.get("enrollment"):
-        found = enrollment["expected"]
-        if not found["n"]:
-            return "not estimated: that takes two recordings of a word"
-        return (
-            f"{found['right']:.0%} right among the words, {found['detected']:.0%} detected, {found['accepted']:.1%} of "
-            f"other words taken for one ({found['n']} clips, {found['by']} left out)"
-        )
+        return estimate(enrollment["expected"])
     splits = {split: known.get(f"accuracy_{split}") for split in ("test", "validation")}
     return ", ".join(f"{value:.1%} of {split} clips" for split, value in splits.items() if value is not None)
 

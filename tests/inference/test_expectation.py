@@ -3,7 +3,7 @@
 import pytest
 
 from kwspot import Spotter
-from kwspot.inference.expectation import expectation, purpose
+from kwspot.inference.expectation import estimate, expectation, purpose
 
 MEASURED = {
     "threshold": 0.7, "smoothing_ms": 200.0, "refractory_ms": 300.0, "snr_db": 10.0, "hours": 4.0,
@@ -42,7 +42,14 @@ def test_of_own_words_it_is_said_what_was_estimated_on_what():
         "speech, misses on your takes."
     )
     one_take = {"spotting": {"threshold": 0.7, "target_per_hour": 1.0, "curve": []}, "enrollment": {}}
-    assert expectation(one_take, 0.8) == "Not estimated: that takes two recordings of a word."
+    assert expectation(one_take, 0.8) == "Not estimated, as that takes two recordings of a word."
+
+
+def test_how_often_own_words_are_right_is_said_in_one_way():
+    found = {"n": 8, "by": "takes", "right": 1.0, "detected": 0.75, "accepted": 0.002}
+    said = "100% right among the words, 75% detected and 0.2% of other words taken for one (8 clips, takes left out)"
+    assert estimate(found) == said
+    assert estimate(found | {"n": 0, "right": None}) == "not estimated, as that takes two recordings of a word"
 
 
 def test_no_alarm_at_all_is_fewer_than_one_and_no_curve_names_the_command():
