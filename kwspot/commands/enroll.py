@@ -33,7 +33,6 @@ def enroll(
         float | None,
         typer.Option(
             "--false-alarms-per-hour",
-            min=0.01,
             help="What its threshold allows in other people's speech.",
             show_default="1, with --add as before",
         ),
@@ -78,12 +77,14 @@ def enroll(
         raise ConfigError("--again replaces the model, --add adds to it: give one of them")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
     from kwspot.enrollment.encoder import Encoder
-    from kwspot.enrollment.enroll import enroll_takes
+    from kwspot.enrollment.enroll import enroll_takes, require_rate
     from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
     from kwspot.inference.detector import keywords_of
     from kwspot.inference.model_zoo import enrolled_path
     from kwspot.inference.spotter import Spotter
 
+    if per_hour is not None:
+        require_rate(per_hour)
     path = enrolled_path(runs, name)
     if path.exists() and not (again or add):
         raise ConfigError(f"{path}: there is one; --again replaces it, --add adds words to it")

@@ -9,6 +9,7 @@ Nothing is written before all is done: `write` puts the file in place whole.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,7 @@ def enroll(
     also written there.
     ConfigError or IntegrityError for clips that cannot be used, ConfigError for settings that make no sense.
     """
-    if false_alarms_per_hour < RAREST_ASKED:
-        raise ConfigError(f"false_alarms_per_hour: {RAREST_ASKED:g} or more is needed, got {false_alarms_per_hour}")
+    require_rate(false_alarms_per_hour)
     if voices < 0:
         raise ConfigError(f"voices: 0 or more is needed, got {voices}")
     encoder = Encoder(threads=1)
@@ -109,6 +109,12 @@ def enroll(
     if path is not None:
         enrolled.write(Path(path))
     return Spotter(Path(path or "enrolled"), content=enrolled.content)
+
+
+def require_rate(per_hour: float) -> None:
+    """Refuse false alarms an hour that no threshold follows from: ConfigError."""
+    if not RAREST_ASKED <= per_hour < inf:
+        raise ConfigError(f"false alarms per hour: a number from {RAREST_ASKED:g} on is needed, got {per_hour:g}")
 
 
 def enroll_takes(

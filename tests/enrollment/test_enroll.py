@@ -226,7 +226,9 @@ def test_unknown_clips_make_such_sounds_less_of_a_word(encoder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"false_alarms_per_hour": 0}, r"false_alarms_per_hour: 0\.01 or more is needed, got 0"),
+        ({"false_alarms_per_hour": 0}, r"false alarms per hour: a number from 0\.01 on is needed, got 0"),
+        ({"false_alarms_per_hour": float("inf")}, "is needed, got inf"),
+        ({"false_alarms_per_hour": float("nan")}, "is needed, got nan"),
         ({"voices": -1}, "voices: 0 or more is needed, got -1"),
     ],
 )
