@@ -196,6 +196,11 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return read_runs(runs_dir)[0]
 
 
+def run_ids(runs_dir: Path) -> list[str]:
+    """List the ids of the runs below `runs_dir`, finished or not, without reading them."""
+    return [folder.name for folder in _run_folders(runs_dir)]
+
+
 def find_run(runs_dir: Path, name: str) -> Run:
     """Find a run by its id, its folder, or the start of an id that fits only one."""
     for folder in (Path(name), runs_dir / name):

@@ -5,12 +5,13 @@ RUNS/enrolled/<name>.onnx; RUN/model.onnx of the record. Needs neither torch nor
 list and to complete names.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from kwspot.errors import ConfigError, MissingError
-from kwspot.experiments.runs import MODEL, best_run, list_runs
+from kwspot.errors import ConfigError, KwspotError, MissingError
+from kwspot.experiments.runs import MODEL, best_run, list_runs, run_ids
 
 FOLDER = Path(__file__).parent / "bundled"
 LONGEST_NAME = 200  # bytes, of the 255 that a file system allows: there are endings to add
@@ -53,14 +54,30 @@ def enrolled_models(runs_dir: Path) -> list[ModelFile]:
 
 
 def enrolled_path(runs_dir: Path, name: str) -> Path:
-    """Return where a model of this name is enrolled; ConfigError if the name is a bundled one, or names no file."""
+    """Return where a model of this name is enrolled; ConfigError if the name stands for another, or names no file.
+
+    Another is a bundled model and, unless a model of this name is there already, an experiment or a run.
+    """
     if not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|') or name.endswith(SUFFIX):
         raise ConfigError(f"'{name}': no name for a model; letters, digits, '-' and '_' make one, '{SUFFIX}' is added")
     if len(name.encode()) > LONGEST_NAME:
         raise ConfigError(f"'{name[:20]}…': too long a name for a model; {LONGEST_NAME} letters at most")
     if name.casefold() in {ENCODER.stem, *(model.name for model in bundled_models())}:
         raise ConfigError(f"'{name}': a model that comes with kwspot; give another name")
-    return runs_dir / ENROLLED / f"{name}{SUFFIX}"
+    path = runs_dir / ENROLLED / f"{name}{SUFFIX}"
+    if not path.exists() and (other := _known_as(name, runs_dir)):
+        raise ConfigError(f"'{name}': {other}, in whose place the model would be found; give another name")
+    return path
+
+
+def _known_as(name: str, runs_dir: Path) -> str | None:
+    """Say which experiment or run is found by a name, if any."""
+    from kwspot.experiments.registry import experiment_names  # pydantic, which nothing else here needs
+
+    with suppress(KwspotError, OSError):  # a registry that cannot be read finds nothing
+        if name in experiment_names():
+            return "an experiment of the registry"
+    return next((f"the run {run}" for run in run_ids(runs_dir) if f"{run}-".startswith(f"{name}-")), None)
 
 
 def run_models(runs_dir: Path) -> list[ModelFile]:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from kwspot.errors import ConfigError, MissingError
-from kwspot.experiments.registry import find_registry, load_experiment, load_registry, own_names, read_yaml
+from kwspot.experiments.registry import (
+    experiment_names,
+    find_registry,
+    load_experiment,
+    load_registry,
+    own_names,
+    read_yaml,
+)
 from kwspot.experiments.settings import Experiment, FrontEnd
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +106,7 @@ experiments:
     packaged, known = load_registry(ROOT / "experiments.yaml"), load_registry(path)
     assert list(known)[:2] == own_names(path) == ["mine", "gru_stream"]
     assert set(known) == {"mine", *packaged}
+    assert set(experiment_names(path)) == set(known)
     mine = known["mine"]
     assert (mine.model.cell, mine.model.head_norm, mine.model.hidden_size, mine.train.epochs) == ("lstm", True, 9, 7)
     assert known["lstm"] == packaged["lstm"]  # its defaults are the packaged ones
@@ -108,7 +116,7 @@ experiments:
 
 def test_a_registry_may_stand_alone(registry):
     path = registry("extends: none\nexperiments: {a: {why: x}}")
-    assert list(load_registry(path)) == ["a"]
+    assert list(load_registry(path)) == experiment_names(path) == ["a"]
     with pytest.raises(ConfigError, match=r"b\.like: no experiment 'lstm'"):
         load_registry(registry("extends: none\nexperiments: {b: {why: x, like: lstm}}"))
     with pytest.raises(ConfigError, match=r"extends: all: write packaged or none"):
