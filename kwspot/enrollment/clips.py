@@ -38,6 +38,7 @@ LONGEST_S = 4.0  # of a word or phrase
 LONGEST_CLIP_S = 30.0  # that a word is looked for in
 SHORTEST_S = 0.1
 N_NAMED = 5  # problems in one message
+SAME = 0.99  # correlation from which two clips are one recording; no two takes of a voice are as alike
 BACKGROUND = {UNKNOWN: UNKNOWN, f"_{UNKNOWN}_": UNKNOWN, NOISE_FOLDER: SILENCE, SILENCE: SILENCE}  # folders
 _SPEAKER = re.compile(r"(?:speaker|spk)[\W_]*[^\W_]+", re.IGNORECASE)
 _NUMBERS = re.compile(r"(?:[\W_]*\d+)+$")
@@ -206,12 +207,32 @@ def _checked(word: str, speaker: str | None, name: str, waveform: Waveform, samp
 
 
 def require_distinct(takes: Sequence[Take], known: Mapping[str, str]) -> None:
-    """Refuse the same clip twice; `known` are names of clips by digest that came before. ConfigError."""
+    """Refuse the same clip twice, or at another level; `known` are names of clips by digest that came before.
+
+    ConfigError. Of clips that came before only the digest is known: those at another level are not.
+    """
     seen = dict(known)
     for take in takes:
         if take.digest in seen:
             raise ConfigError(f"{take.name}: the same clip as {seen[take.digest]}; leave one of them out")
         seen[take.digest] = take.name
+    if pair := _copy_at_another_level([take for take in takes if take.is_keyword and not take.spoken]):
+        first, copy = pair
+        raise ConfigError(f"{copy.name}: the same clip as {first.name} at another level; leave one of them out")
+
+
+def _copy_at_another_level(takes: Sequence[Take]) -> tuple[Take, Take] | None:
+    """Find two takes of one recording: equally long, as a level moves no endpoint, and the same but for a factor."""
+    of_length: dict[int, list[Take]] = {}
+    for take in takes:
+        of_length.setdefault(len(take.waveform), []).append(take)
+    for alike in of_length.values():
+        centred = [take.waveform - take.waveform.mean() for take in alike]  # two offsets are no likeness
+        units = np.stack([waveform / max(float(np.linalg.norm(waveform)), 1e-9) for waveform in centred])
+        if len(same := np.argwhere(np.triu(np.abs(units @ units.T), 1) >= SAME)):
+            first, copy = same[0]
+            return alike[first], alike[copy]
+    return None
 
 
 def _together(problems: Sequence[KwspotError]) -> KwspotError:

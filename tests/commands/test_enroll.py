@@ -111,6 +111,11 @@ def twice(project):
     (project / "clips/rise/copy.wav").write_bytes((project / "clips/rise/take1.wav").read_bytes())
 
 
+def softer(project):
+    clip, rate = soundfile.read(project / "clips/rise/take1.wav", dtype="float32")
+    write_sound(project / "clips/rise/softer.wav", clip / 2, rate)
+
+
 def only_noise(project):
     for i in range(3):
         noise = np.random.default_rng(i).normal(0, 0.05, RATE).astype(np.float32)
@@ -131,6 +136,7 @@ CLIPS = ["house", "--clips", "clips"]
         (unreadable, CLIPS, 4, "clips/rise/broken.wav: no readable audio"),
         (a_minute, CLIPS, 4, "clips/rise/minute.wav: "),
         (twice, CLIPS, 2, "clips/rise/take1.wav: the same clip as clips/rise/copy.wav"),
+        (softer, CLIPS, 2, "clips/rise/take1.wav: the same clip as clips/rise/softer.wav at another level"),
         (only_noise, CLIPS, 4, "hum: only noise in its 3 clips"),
         (nothing, ["house", "--clips", "empty"], 3, "empty: no clips; expected empty/<word>/*.wav"),
         (nothing, ["house", "--clips", "nowhere"], 3, "nowhere: no such folder"),

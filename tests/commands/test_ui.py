@@ -109,10 +109,11 @@ def test_a_word_said_into_the_microphone_comes_out(page, spoken):
 # The browser's microphone plays its file from the beginning for everyone who opens it; nobody says a word twice alike.
 VARIED = """() => {
   const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  let n = 0;
   navigator.mediaDevices.getUserMedia = async (given) => {
     const context = new AudioContext(), out = context.createMediaStreamDestination();
-    const louder = new GainNode(context, {gain: 0.7 + 0.3 * Math.random()});
-    context.createMediaStreamSource(await open(given)).connect(louder).connect(out);
+    const phases = new BiquadFilterNode(context, {type: "allpass", frequency: 150 * 2 ** n++});
+    context.createMediaStreamSource(await open(given)).connect(phases).connect(out);
     return out.stream;
   };
 }"""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kwspot.enrollment.clips import read_takes, require_distinct, speakers_of, takes_of
+from kwspot.enrollment.clips import Take, read_takes, require_distinct, speakers_of, takes_of
 from kwspot.enrollment.endpoints import endpoints
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.tasks import SILENCE, UNKNOWN
@@ -132,6 +132,26 @@ def test_the_same_clip_twice(tmp_path):
         require_distinct(takes, {})
     with pytest.raises(ConfigError, match="the same clip as before"):
         require_distinct(takes[:1], {takes[0].digest: "before"})
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.9, 0.02, -1.0])
+def test_the_same_clip_at_another_level(tmp_path, gain):
+    write_words(tmp_path, ("fall", "rise"))
+    write_sound(tmp_path / "rise" / "unlike.wav", np.full(RATE // 2, 0.1, np.float32))
+    require_distinct(read_takes(tmp_path, RATE), {})
+    original = soundfile.read(tmp_path / "rise" / "take2.wav", dtype="float32")[0]
+    write_sound(tmp_path / "rise" / "copy.wav", np.float32(gain) * original)
+    takes = read_takes(tmp_path, RATE)
+    assert len({take.digest for take in takes}) == len(takes)
+    with pytest.raises(ConfigError, match=r"rise/take2.wav: the same clip as .*rise/copy.wav at another level"):
+        require_distinct(takes, {})
+
+
+def test_levels_of_noise_and_of_voices_do_not_matter():
+    said = word("rise")
+    for alike in (UNKNOWN, SILENCE):
+        require_distinct(takes_of({alike: [said, said / 2]}, RATE, RATE), {})
+    require_distinct([Take("rise", None, str(gain), gain * said, spoken=True) for gain in (0.5, 1)], {})
 
 
 def test_arrays_and_paths_are_the_same_takes(tmp_path):
