@@ -73,7 +73,8 @@ def eval_(
     is a detection, every other one a false alarm. The table of transcripts is
     text.tsv or text.csv (path, text, perhaps speaker), Kaldi's text or
     LibriSpeech's .trans.txt; a words.ctm beside it says when words sound. It
-    takes any model of 'kwspot models', too, and continues where it was stopped.
+    takes any model of 'kwspot models', too, of which it keeps no results, and
+    continues where it was stopped.
     --long-audio assembles hours of sound from the split's clips: keywords at
     known times among other words, in noise.
 
@@ -103,7 +104,7 @@ def eval_(
     if as_csv and (false_alarms or long_audio or robustness or streaming):
         raise ConfigError("--csv: has the accuracy only; --json has all that is measured")
     from kwspot.evaluation.evaluate import evaluate_run
-    from kwspot.experiments.runs import finished_runs, read_run
+    from kwspot.experiments.runs import read_run
     from kwspot.export.export import refresh_metadata
     from kwspot.reports.accuracy import evaluation_table
 
@@ -116,7 +117,7 @@ def eval_(
     assembled = {"hours": hours, "snr_db": snr_db, "per_hour": target} if long_audio else None
     extras = list(_extras(split, data, streaming=streaming, long_audio=assembled, robustness=robustness))
     below = []
-    chosen = [run for name in names for run in finished_runs(runs, name)]
+    chosen = [run for name in names for run in _runs_of(name, runs)]
     for run in chosen:
         evaluation = evaluate_run(run, split=split, data=data, device=device)
         found = [(extra, extra.measured(run, plots)) for extra in extras]
@@ -143,6 +144,21 @@ def eval_(
         raise KwspotError(f"accuracy below --min-accuracy {min_accuracy}: {', '.join(below)}")
 
 
+def _runs_of(name: str, runs: Path) -> "list[Run]":
+    """List the finished runs of a name; of a model that is no run, say what can be measured."""
+    from kwspot.experiments.runs import finished_runs
+    from kwspot.inference.model_zoo import bundled_models, enrolled_models
+
+    try:
+        return finished_runs(runs, name)
+    except MissingError as error:
+        if name in [model.name for model in [*bundled_models(), *enrolled_models(runs)]]:
+            raise MissingError(
+                f"{name}: a model and no run; --false-alarms FOLDER measures it, nothing else"
+            ) from error
+        raise
+
+
 def _csv_row(run: "Run", evaluation: Mapping[str, Any]) -> list[Any]:
     known = {"run": run.id, "corpus": evaluation["corpus"]["name"]}
     known |= dict(zip(("accuracy_low", "accuracy_high"), evaluation["interval"], strict=True))
@@ -163,6 +179,8 @@ def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | No
             found = finished_runs(runs, name)
         except MissingError:
             model = open_model(name, runs)
+            if not as_json:
+                console.note(f"{model.name}: no run, so no record is kept; --json prints all that is measured")
             partial = runs / "measured" / partial_name(name, asked["folder"], asked["split"])
             with console.progress("recordings", unit="recordings") as report:
                 record = measure_recordings(model, **asked, partial=partial, report=report)

@@ -220,6 +220,15 @@ def test_the_command_measures_a_model_that_is_no_run(tmp_path):
     (folder / "text.csv").write_text("path,text\na.wav,yes\nb.wav,no\n")
     assert "have a transcript" not in CliRunner().invoke(app, asked).stderr
     assert (record["windows"]["speech"]["said"], record["windows"]["speech"]["false_alarms"]) == (1, 0)
+    said = "keywords10: no run, so no record is kept; --json prints all that is measured\n"
+    assert [CliRunner().invoke(app, those).stderr.count(said) for those in (asked, asked[:-1])] == [0, 1]
+
+
+def test_of_a_model_that_is_no_run_the_command_says_what_it_can_measure(tmp_path):
+    for name, what in (("keywords10", "a model and no run; --false-alarms FOLDER measures it"), ("x", "no such run")):
+        result = CliRunner().invoke(app, ["eval", name, "--runs", str(tmp_path)])
+        assert result.exit_code == 3
+        assert f"error: {name}: {what}" in result.stderr
 
 
 @pytest.mark.slow
