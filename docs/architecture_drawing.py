@@ -7,12 +7,13 @@ tests/test_architecture.py reads from the source, so the drawing cannot show ano
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from kwspot.reports.style import INK, PAPER
 from tests.test_architecture import FILES, LEVELS, all_imports, kwspot_imports, package_of
 
 WIDTH, BOX_WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 720, 102, 34, 82, 24  # px
 LANE_WIDTH, GAP = 26, 16  # px: room for an arrow that passes a level, and between neighbours
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
-DARK = '@media (prefers-color-scheme: dark) {rect[fill="white"] {fill: #10161c} text {fill: #e9eef2}}'
+DARK = f'@media (prefers-color-scheme: dark) {{rect[fill="white"] {{fill: {PAPER}}} text {{fill: {INK}}}}}'
 FONT = "ui-sans-serif, system-ui, sans-serif"
 Arrow = tuple[str, ...]  # package, a lane on every level between, imported package
 

@@ -1,6 +1,6 @@
 """A report of runs as one HTML file that needs nothing else: tables, curves, confusions, and clips that went wrong.
 
-runs -> sections of HTML, figures inside as SVG, clips as WAV. Light and dark; figures keep their white paper.
+runs -> sections of HTML, figures inside as SVG, clips as WAV. Light and dark, the figures too.
 """
 
 from base64 import b64encode
@@ -21,18 +21,19 @@ from kwspot.reports.det import plot_det
 from kwspot.reports.plots import plot_confusion, plot_cost, plot_overlay
 from kwspot.reports.results_table import caption, shown
 from kwspot.reports.robustness import plot_robustness
-from kwspot.reports.style import svg_source
+from kwspot.reports.style import PAGE, svg_source
 from kwspot.tasks import UNKNOWN
 
 N_CLIPS = 20  # that went wrong, of a run: those that it was surest of
+COLOURS = "; ".join(f"--{name}: light-dark({light}, {dark})" for name, (light, dark) in PAGE.items())
 STYLE = """
 :root {color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif}
 body {max-width: 70rem; margin: 2rem auto; padding: 0 1rem}
-body {background: light-dark(#f6f4ef, #10161c); color: light-dark(#17212b, #e9eef2)}
-h1, h2 {color: light-dark(#0b6e6e, #5fd0c5); overflow-wrap: anywhere}
+body {background: var(--paper); color: var(--ink)}
+h1, h2 {color: var(--accent); overflow-wrap: anywhere}
 .scrolled {overflow-x: auto}
 table {border-collapse: collapse; font-variant-numeric: tabular-nums}
-th, td {padding: .3rem .8rem; border-bottom: 1px solid light-dark(#d9d4c7, #2c3a46); text-align: right}
+th, td {padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right}
 th, td {white-space: nowrap}
 th:first-child, td:first-child {text-align: left}
 img {max-width: 100%; border-radius: 8px}
@@ -80,7 +81,8 @@ def html(runs: Sequence[Run], wrong: dict[str, list[Wrong]]) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n"
+        f"<style>:root {{{COLOURS}}}{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n"
         f"<footer><p>Written by kwspot {__version__} from run records.</p></footer>\n</body>\n</html>\n"
     )
 

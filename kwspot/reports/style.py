@@ -26,17 +26,25 @@ FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwsp
 PNG_DPI = 150
 MOST_LINES = 6  # in a panel: more cannot be followed
 STYLES = ("-", "--", ":", "-.")
-# What matplotlib writes stands in style attributes, or is the black that it leaves out.
-DARK = """
-@media (prefers-color-scheme: dark) {
-  path[style*="fill: #ffffff"] {fill: #10161c !important}
-  [style*="stroke: #000000"] {stroke: #e9eef2 !important}
-  [style*="stroke: #dddddd"] {stroke: #2c3a46 !important}
-  [style*="stroke: #0072b2"] {stroke: #4aa8e0 !important}
-  [style*="fill: #0072b2"] {fill: #4aa8e0 !important}
-  [style*="stroke: #440154"] {stroke: #9a6fb0 !important}
-  text:not([style*="fill:"]) {fill: #e9eef2}
+# Of pages, in the light and in the dark; web/static/theme.css, which stands alone, has the same (a test compares).
+PAGE = {
+    "paper": ("#f6f4ef", "#10161c"),
+    "ink": ("#17212b", "#e9eef2"),
+    "line": ("#d9d4c7", "#2c3a46"),
+    "accent": ("#0b6e6e", "#5fd0c5"),
 }
+PAPER, INK, LINE = (PAGE[name][1] for name in ("paper", "ink", "line"))  # in the dark
+# What matplotlib writes stands in style attributes, or is the black that it leaves out.
+DARK = f"""
+@media (prefers-color-scheme: dark) {{
+  path[style*="fill: #ffffff"] {{fill: {PAPER} !important}}
+  [style*="stroke: #000000"] {{stroke: {INK} !important}}
+  [style*="stroke: #dddddd"] {{stroke: {LINE} !important}}
+  [style*="stroke: #0072b2"] {{stroke: #4aa8e0 !important}}
+  [style*="fill: #0072b2"] {{fill: #4aa8e0 !important}}
+  [style*="stroke: #440154"] {{stroke: #9a6fb0 !important}}
+  text:not([style*="fill:"]) {{fill: {INK}}}
+}}
 """
 STYLE_END = b"</style>"
 RC = {

@@ -17,7 +17,10 @@ from kwspot.cli import app
 from kwspot.corpus.layout import TEST, which_split
 from kwspot.experiments.runs import MODEL
 from kwspot.reports.det import best_points, plot_det
+from kwspot.reports.page import STYLE
+from kwspot.reports.style import PAGE
 from tests.browsers import AXE, CHROMIUM
+from tests.documents import ROOT
 from tests.records import make_run
 from tests.sounds import tone, write_sound
 
@@ -93,6 +96,15 @@ def test_everybody_can_read_it_in_light_and_dark_wide_and_narrow(project):
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
                 page.evaluate(AXE.read_text())
                 assert page.evaluate("axe.run().then(({violations}) => violations)") == []
+
+
+def test_colours_are_those_of_the_other_pages():
+    theme = (ROOT / "kwspot" / "web" / "static" / "theme.css").read_text("utf-8")
+    for scheme, block in enumerate(re.findall(r":root \{([^}]*)\}", theme)):
+        known = dict(re.findall(r"--([a-z-]+): (#\w+)", block))
+        assert {name: both[scheme] for name, both in PAGE.items()}.items() <= known.items()
+    assert scheme == 1  # light, then dark
+    assert set(re.findall(r"var\(--(\w+)\)", STYLE)) == set(PAGE)
 
 
 def test_clips_can_be_left_out_and_a_report_of_nothing_is_refused(project):
