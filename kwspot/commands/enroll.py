@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 N_CONFUSED = 5  # pairs of words that are named
 FEW = 0.7  # of the clips that are detected
+# Of other people's takes, where one voice recorded: with other voices beside it, and alone. Both are measured
+# (benchmarks/enrollment/enrolled.md; a test compares).
+DETECTED, DETECTED_ALONE = "about half", "about a third"
 
 
 def enroll(
@@ -169,7 +172,8 @@ def _cautions(enrolled: "Enrolled") -> list[str]:
     cautions = []
     if enrolled.recorded and expected.n_speakers == 1:
         cautions.append(
-            "one voice: the estimate is too high for other people; in our tests about half of their takes were detected"
+            "one voice: the estimate is too high for other people; in our tests "
+            f"{DETECTED_ALONE if alone else DETECTED} of their takes were detected"
         )
         if alone:
             cautions.append(f"no other voices say {', '.join(alone)}; of an English word, --text WORD adds some")

@@ -47,7 +47,8 @@ def test_a_model_that_every_command_takes(project):
     assert said[1].startswith("expected: ")
     assert "8 clips, takes left out" in said[1]
     assert said[2].startswith("threshold: ")
-    assert any(line.startswith("caution: one voice: the estimate is too high for other people") for line in said)
+    (caution,) = [line for line in said if line.startswith("caution: one voice: ")]
+    assert caution.endswith("too high for other people; in our tests about a third of their takes were detected")
     assert "caution: no other voices say fall, rise; of an English word, --text WORD adds some" in said
     assert done.stderr.splitlines()[-1] == "wrote runs/enrolled/house.onnx; next: kwspot listen --model house"
     assert files(project) == ["enrolled/house.onnx"]
@@ -208,6 +209,7 @@ def test_names_that_say_what_was_recorded_are_spoken(project):
     assert done.exit_code == 0, done.stderr
     said = done.stdout.splitlines()
     assert "voices: synthesisers say Sky_Blue, window too" in said
+    assert any(line.endswith("in our tests about a third of their takes were detected") for line in said)  # of some
     assert "caution: no other voices say banana, word1; of an English word, --text WORD adds some" in said
     sources = json.loads(run("models", "house", "--json").stdout)["enrollment"]["sources"]
     assert [s["word"] for s in sources if s["spoken"]].count("window") == 3
