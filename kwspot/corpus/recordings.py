@@ -12,12 +12,13 @@ of the recording where nobody is named.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 import re
 from typing import Any
+import unicodedata
 
 from kwspot.audio.reading import SUFFIXES
 from kwspot.corpus.layout import TEST, TRAIN, VALIDATION, hash_per_cent
@@ -66,10 +67,38 @@ class Recording:
         """The words of the transcript, in lower case."""
         return words_of(self.text or "")
 
+    def keywords_said(self, keywords: Collection[str]) -> list[str]:
+        """Return the keywords of the transcript, in order."""
+        return [keyword for keyword, _, _ in _found(self.said, keywords)]
+
+    def keywords_sounding(self, keywords: Collection[str]) -> list[Word]:
+        """Return the keywords whose times are known, in order."""
+        parts = [(part, word) for word in self.words or () for part in words_of(word.word)]
+        found = _found([part for part, _ in parts], keywords)
+        return [Word(keyword, parts[at][1].start_s, parts[end - 1][1].end_s) for keyword, at, end in found]
+
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, without punctuation."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", unicodedata.normalize("NFC", text).lower().replace("’", "'"))
+
+
+def _found(words: Sequence[str], keywords: Collection[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield each keyword among words, from which to before which it stands: "Lights_on" as "lights", "on".
+
+    Where several begin, it is the longest; they do not overlap.
+    """
+    spelt: dict[tuple[str, ...], str] = {}
+    for keyword in keywords:
+        spelt.setdefault(tuple(words_of(keyword)), keyword)
+    lengths = sorted({len(parts) for parts in spelt} - {0}, reverse=True)
+    at = 0
+    while at < len(words):
+        ends = (at + n for n in lengths if at + n <= len(words))
+        end = next((end for end in ends if tuple(words[at:end]) in spelt), None)
+        if end is not None:
+            yield spelt[tuple(words[at:end])], at, end
+        at = end or at + 1
 
 
 def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recording]:

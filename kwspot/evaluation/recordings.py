@@ -2,8 +2,8 @@
 
     recordings -> posteriors, block by block -> a detector for every threshold -> counts, a line a recording
 
-    detection     an event whose word is said: where the word sounds, within 0.5 s, if its times are known; else as many
-                  events of a word in a recording as it is said there
+    detection     an event whose keyword is said: where it sounds, within 0.5 s, if its times are known; else as many
+                  events of a keyword in a recording as it is said there
     false alarm   any other event, per hour of recordings (FA/h) with Garwood's exact 95 % interval for a Poisson count
     recall        detections over keywords said
 
@@ -49,8 +49,7 @@ Counts = NDArray[np.int64]
 
 def judge(events: Sequence[Event], recording: Recording, keywords: Sequence[str]) -> tuple[Counter[str], list[Event]]:
     """Return how many events of each word were said, and the events that were not: false alarms."""
-    left = Counter(word for word in recording.said if word in keywords)
-    spans = [word for word in recording.words or () if word.word in keywords]
+    left, spans = Counter(recording.keywords_said(keywords)), recording.keywords_sounding(keywords)
     found: Counter[str] = Counter()
     alarms = []
     for event in events:
@@ -107,7 +106,7 @@ def search(
     return {
         "name": recording.name,
         "seconds": (n_samples - model.span_length) / model.sample_rate,
-        "said": Counter(word for word in recording.said if word in keywords),
+        "said": Counter(recording.keywords_said(keywords)),
         "counts": counts,
         "worst": [[round(event.start_s, 2), event.word, round(event.posterior, 4)] for event in worst],
     }

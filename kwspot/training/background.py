@@ -157,13 +157,13 @@ def free_starts(stretch: Stretch, task: Task, front_end: FrontEnd) -> Sequence[i
 
     None of a recording in which one is said at an unknown time.
     """
-    words, starts = stretch.recording.words, _starts(stretch, front_end)
-    if not any(is_keyword(word, task) for word in stretch.recording.said):
+    recording, starts = stretch.recording, _starts(stretch, front_end)
+    if not recording.keywords_said(alike(task)):
         return starts
-    if words is None:
+    if recording.words is None:
         return ()
     seconds = front_end.hop_ms / 1000
-    taken = [(word.start_s, word.end_s) for word in words if is_keyword(word.word, task)]
+    taken = [(word.start_s, word.end_s) for word in recording.keywords_sounding(alike(task))]
     windows = [((start - stretch.first) * seconds, start) for start in starts]
     length = front_end.clip_ms / 1000
     return [start for at, start in windows if all(at + length <= begin or at >= end for begin, end in taken)]
@@ -172,10 +172,8 @@ def free_starts(stretch: Stretch, task: Task, front_end: FrontEnd) -> Sequence[i
 def spoken_in(stretch: Stretch, task: Task, front_end: FrontEnd) -> list[Spoken]:
     """Return the keywords of a recording whose times are known, where a window holds each whole."""
     found, seconds, length = [], front_end.hop_ms / 1000, front_end.clip_ms / 1000
-    for word in stretch.recording.words or ():
-        label = task.class_of(word.word)
-        if label is None or word.word not in task.keywords:
-            continue
+    for word in stretch.recording.keywords_sounding(task.keywords):
+        label = task.classes.index(word.word)
         room = min(ROOM_S, (length - (word.end_s - word.start_s)) / 2)
         first = max(0.0, word.end_s + room - length) / seconds
         last = min(max(0.0, word.start_s - room) / seconds, stretch.n_frames - front_end.max_frames)
@@ -184,9 +182,9 @@ def spoken_in(stretch: Stretch, task: Task, front_end: FrontEnd) -> list[Spoken]
     return found
 
 
-def is_keyword(word: str, task: Task) -> bool:
-    """Say whether a word is a keyword, or sounds like one."""
-    return word in task.keywords or HOMOPHONES.get(word) in task.keywords
+def alike(task: Task) -> list[str]:
+    """Return the keywords, and the words that sound like one."""
+    return [*task.keywords, *(word for word, keyword in HOMOPHONES.items() if keyword in task.keywords)]
 
 
 HOMOPHONES = {

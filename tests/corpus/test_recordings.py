@@ -2,7 +2,7 @@
 
 import pytest
 
-from kwspot.corpus.recordings import Word, read_recordings, words_of
+from kwspot.corpus.recordings import Recording, Word, read_recordings, words_of
 from kwspot.errors import IntegrityError, MissingError
 from tests.sounds import tone, write_sound
 
@@ -80,6 +80,17 @@ def test_a_speaker_is_in_one_split(tmp_path):
 
 def test_words_are_lower_case_without_punctuation():
     assert words_of("“No—don’t!” she said; 3 times") == ["no", "don't", "she", "said", "3", "times"]
+
+
+def test_keywords_are_found_as_they_are_written_and_as_they_are_said():
+    keywords = ["Lights_on", "lights", "Été", "it's"]
+    said = Recording("a.wav", "a", "LIGHTS on! It’s été; lights, lights on", None)
+    assert said.keywords_said(keywords) == ["Lights_on", "it's", "Été", "lights", "Lights_on"]
+    assert said.keywords_said([]) == said.keywords_said(["…", "on lights on"]) == []
+    words = (Word("lights,", 1.0, 1.4), Word("on", 1.5, 1.7), Word("lights-on", 3.0, 3.6), Word("lights", 5.0, 5.3))
+    sounding = [Word("Lights_on", 1.0, 1.7), Word("Lights_on", 3.0, 3.6), Word("lights", 5.0, 5.3)]
+    assert Recording("a.wav", "a", "", words).keywords_sounding(keywords) == sounding
+    assert said.keywords_sounding(keywords) == []
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -88,6 +88,14 @@ def test_where_times_are_known_the_place_counts():
     assert [alarm.start_s for alarm in alarms] == [1, 5.1, 5.5]
 
 
+def test_a_keyword_may_be_a_phrase_in_any_case():
+    keywords, events = ("Lights_on", "Go"), [event("Lights_on", 1), event("Go", 4), event("Lights_on", 8)]
+    untimed = Recording("a.wav", "a", "LIGHTS ON, go")
+    timed = Recording("a.wav", "a", "LIGHTS ON, go", (Word("lights", 1, 1.3), Word("on", 1.4, 1.6), Word("go", 4, 4.2)))
+    for recording in (untimed, timed):
+        assert judge(events, recording, keywords) == ({"Lights_on": 1, "Go": 1}, [events[2]])
+
+
 def test_counts_by_source_at_the_models_own_threshold(folder, tmp_path):
     record = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.partial.jsonl")
     speech, noise = record["sources"]["speech/a"], record["sources"]["noise/b"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kwspot.audio.reading import read_waveform
-from kwspot.corpus.recordings import read_recordings
+from kwspot.corpus.recordings import Word, read_recordings
 from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.settings import BackgroundSettings
 from kwspot.features.background import background_folder, open_background, write_background
@@ -94,6 +94,18 @@ def test_a_keyword_of_a_sentence_is_whole_in_its_window(background):
     assert TASK.classes[spoken.label] == "left"
     assert (spoken.first - stretch.first) / 100 + LENGTH_S >= 1.1 - 1e-6
     assert (spoken.last - stretch.first) / 100 <= 1.0
+
+
+def test_a_keyword_may_be_a_phrase(background):
+    stretch = next(one for one in background.stretches if one.recording.name == "speech/3.wav")
+    words = (Word("turn", 0.6, 0.9), Word("left", 1.0, 1.1), Word("now", 1.4, 1.6))
+    timed = replace(stretch, recording=replace(stretch.recording, words=words))
+    task = Task("words", ("Turn left", UNKNOWN), rejects=True)
+    taken = [(start - stretch.first) / 100 for start in free_starts(timed, task, FRONT_END)]
+    assert taken
+    assert all(s + LENGTH_S <= 0.6 or s >= 1.1 for s in taken)
+    assert [task.classes[one.label] for one in spoken_in(timed, task, FRONT_END)] == ["Turn left"]
+    assert not free_starts(replace(stretch, recording=replace(stretch.recording, words=None)), task, FRONT_END)
 
 
 def test_a_batch_gets_every_kind_of_window(background):
