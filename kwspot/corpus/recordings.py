@@ -121,13 +121,15 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
     )
     recordings = []
     for name in names:
-        keys = (name, Path(name).stem)
+        file = Path(name).name
+        by_file = () if file in names else (file,)  # then it is the name of the one that lies in the folder itself
+        keys = (name, (folder / name).as_posix(), *by_file, Path(name).stem)
         text, speaker = next((found[key] for key in keys if key in found), (None, None))
         words = next((times[key] for key in keys if key in times), None)
         recordings.append(Recording(name, speaker or name, text, words))
-    if transcripts and not any(recording.text for recording in recordings):
+    if found and all(recording.text is None for recording in recordings):
         raise IntegrityError(
-            f"{transcripts}: names no recording of {folder}; a path below it or a file name is needed, in a .tsv or "
+            f"{transcripts or folder}: its transcripts name no recording of {folder}; a path below it or a file name is needed, in a .tsv or "
             ".csv below a heading"
         )
     return recordings
@@ -162,7 +164,7 @@ def _table(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
                 f"{path}: no column {', '.join(missing)}; the heading must name path and text, {separator}-separated"
             )
         for line in lines:
-            yield line["path"], (line["text"] or "", line.get("speaker") or None)
+            yield Path(line["path"] or "").as_posix(), (line["text"] or "", line.get("speaker") or None)
 
 
 def _utterances(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:

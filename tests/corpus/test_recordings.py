@@ -29,6 +29,19 @@ def test_a_table_of_a_spreadsheet(tmp_path):
         assert (spoken.said, silent.text) == (["go", "on", "stop"], None)
 
 
+@pytest.mark.parametrize("path", ["./read/a.wav", "FOLDER/read/a.wav", "a.wav", "a", "read//a.wav"])
+def test_a_table_may_name_files_as_find_does(tmp_path, path):
+    make(tmp_path, "read/a.wav", "read/b.wav")
+    (tmp_path / "text.tsv").write_text(f"path\ttext\n{path.replace('FOLDER', str(tmp_path))}\tgo on\n")
+    assert [one.text for one in read_recordings(tmp_path)] == ["go on", None]
+
+
+def test_a_file_name_is_that_of_the_file_in_the_folder_itself(tmp_path):
+    make(tmp_path, "a.wav", "read/a.wav")
+    (tmp_path / "text.tsv").write_text("path\ttext\na.wav\tgo on\n")
+    assert [one.text for one in read_recordings(tmp_path)] == ["go on", None]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("text.tsv", 'path\ttext\na.wav\tgo "on'), ("TEXT.CSV", "path,text\na.wav,go on"), ("text", "a go on")],
@@ -98,8 +111,12 @@ def test_what_is_missing_is_named(tmp_path):
         read_recordings(tmp_path)
     make(tmp_path, "a.wav")
     (tmp_path / "table.tsv").write_text("path\ttext\nb.wav\tyes\n")
-    with pytest.raises(IntegrityError, match="names no recording"):
+    with pytest.raises(IntegrityError, match="name no recording"):
         read_recordings(tmp_path, tmp_path / "table.tsv")
+    (tmp_path / "text.tsv").write_text("path\ttext\nb.wav\tyes\n")
+    with pytest.raises(IntegrityError, match="name no recording"):
+        read_recordings(tmp_path)
+    (tmp_path / "text.tsv").unlink()
     (tmp_path / "table.tsv").write_text("file\ttext\nb.wav\tyes\n")
     with pytest.raises(IntegrityError, match="no column path"):
         read_recordings(tmp_path, tmp_path / "table.tsv")
