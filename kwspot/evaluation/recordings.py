@@ -289,7 +289,7 @@ def _lines(
 ) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """Search every recording that a run before has not; return the lines in order, and what is no usable audio."""
     deciding = {"model": model.metadata, "tried": [asdict(one) for one in tried], "thresholds": thresholds}
-    of_this = digest_of({**deciding, "said": [[one.name, one.text] for one in recordings]})
+    of_this = digest_of({**deciding, "said": [asdict(one) for one in recordings]})
     done: dict[str, dict[str, Any]] = {}
     if partial.is_file():
         first, *rest = partial.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
@@ -308,6 +308,8 @@ def _lines(
                     line = search(model, folder / recording.name, recording, tried, thresholds)
                 except AudioError as error:
                     line = {"name": recording.name, "skipped": error.reason}
+                except MissingError:  # a link that leads nowhere, or removed since it was listed
+                    line = {"name": recording.name, "skipped": "no such file"}
                 done[recording.name] = line
                 file.write(json.dumps(line) + "\n")
                 file.flush()

@@ -148,6 +148,20 @@ def test_what_was_done_before_a_stop_is_not_done_again(folder, tmp_path):
         measure_recordings(LevelEar(), folder, partial=partial, report=stop)
     (folder / "text.tsv").write_text("path\ttext\nspeech/a/one.wav\tmaybe\n")
     assert measure_recordings(LevelEar(), folder, partial=partial)["speech"]["false_alarms"] == 3
+    with pytest.raises(StoppedError):
+        measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+    (folder / "text.tsv").write_text("path\ttext\nspeech/a/one.wav\tyes no\n")
+    with pytest.raises(StoppedError):
+        measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+    (folder / "words.ctm").write_text("one 1 0.0 0.4 yes\none 1 9.0 0.4 no\n")
+    assert measure_recordings(LevelEar(), folder, partial=partial)["speech"]["found"] == 1
+
+
+def test_a_link_that_leads_nowhere_is_named_and_passed_over(folder, tmp_path):
+    (folder / "speech/a/three.wav").symlink_to(tmp_path / "nowhere.wav")
+    record = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
+    assert ["speech/a/three.wav", "no such file"] in record["skipped"]
+    assert record["speech"]["found"] == 3
 
 
 def test_validation_chooses_a_threshold_for_the_rate(tmp_path):
