@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 import json
 from pathlib import Path
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -103,6 +104,14 @@ def eval_(
     form = console.chosen("text", json=as_json, csv=as_csv)
     if as_csv and (false_alarms or long_audio or robustness or streaming):
         raise ConfigError("--csv: has the accuracy only; --json has all that is measured")
+    beside = {
+        "--min-accuracy": min_accuracy is not None, "--confusion": confusion, "--streaming": streaming,
+        "--long-audio": long_audio, "--robustness": robustness,
+    }  # fmt: skip
+    if false_alarms and (given := [option for option, wanted in beside.items() if wanted]):
+        raise ConfigError(f"--false-alarms: measures nothing else; leave out {', '.join(given)}")
+    if transcripts and not false_alarms:
+        raise ConfigError("--transcripts: goes with --false-alarms FOLDER, which names the recordings")
     from kwspot.evaluation.evaluate import evaluate_run
     from kwspot.experiments.runs import read_run
     from kwspot.export.export import refresh_metadata
@@ -195,7 +204,8 @@ def _in_recordings(names: list[str], runs: Path, as_json: bool, plots: Path | No
             text = json.dumps({"model": title, **record}) if as_json else f"{title}\n{recordings_table(record)}"
             console.say(text)
             if plots:
-                plot_recordings(record, path := plots / f"recordings_{title}.svg")
+                file = re.sub(r"[^\w.+-]+", "_", title).strip("_")  # of a path, which names models too
+                plot_recordings(record, path := plots / f"recordings_{file}.svg")
                 console.note(f"wrote {path}")
 
 

@@ -129,8 +129,8 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
         recordings.append(Recording(name, speaker or name, text, words))
     if found and all(recording.text is None for recording in recordings):
         raise IntegrityError(
-            f"{transcripts or folder}: its transcripts name no recording of {folder}; a path below it or a file name is needed, in a .tsv or "
-            ".csv below a heading"
+            f"{transcripts or folder}: its transcripts name no recording of {folder}; a path below it or a file name "
+            "is needed, in a .tsv or .csv below a heading"
         )
     return recordings
 

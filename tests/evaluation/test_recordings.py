@@ -14,6 +14,7 @@ from kwspot.evaluation import recordings
 from kwspot.evaluation.metrics import poisson_interval
 from kwspot.evaluation.recordings import judge, measure_recordings, partial_name
 from kwspot.inference.detector import Event
+from kwspot.inference.model_zoo import FOLDER
 from kwspot.reports.recordings import card_lines, plot_recordings, recordings_table
 from kwspot.reports.style import MOST_LINES
 from tests.sounds import write_sound
@@ -251,6 +252,27 @@ def test_of_a_model_that_is_no_run_the_command_says_what_it_can_measure(tmp_path
         result = CliRunner().invoke(app, ["eval", name, "--runs", str(tmp_path)])
         assert result.exit_code == 3
         assert f"error: {name}: {what}" in result.stderr
+
+
+def test_what_would_do_nothing_is_refused(tmp_path):
+    def refused(*arguments):
+        result = CliRunner().invoke(app, ["eval", "keywords10", "--runs", str(tmp_path), *arguments])
+        assert result.exit_code == 2
+        return result.stderr
+
+    beside = ["--false-alarms", str(tmp_path), "--min-accuracy", "0.9", "--robustness"]
+    assert "leave out --min-accuracy, --robustness" in refused(*beside)
+    assert "goes with --false-alarms" in refused("--transcripts", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_figure_of_a_file_lies_in_the_folder_of_figures(tmp_path):
+    write_sound(tmp_path / "real/a.wav", np.zeros(1600, np.float32))
+    model, plots = FOLDER / "keywords10_nano.onnx", tmp_path / "plots"
+    asked = ["eval", str(model), "--false-alarms", str(tmp_path / "real"), "--plots", str(plots)]
+    assert CliRunner().invoke(app, [*asked, "--runs", str(tmp_path / "runs")]).exit_code == 0
+    (figure,) = plots.rglob("*")
+    assert figure.name.endswith("_bundled_keywords10_nano.onnx.svg")
 
 
 @pytest.mark.slow
