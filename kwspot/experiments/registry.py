@@ -148,6 +148,8 @@ def read_override(text: str) -> dict[str, Any]:
 
 def _resolve(name: str, settings: Mapping[str, Any]) -> tuple[Experiment | None, list[str]]:
     """Validate the merged settings of one experiment; return it, or what is wrong with it."""
+    if "name" in settings:
+        return None, [f"{name}.name: unknown; an experiment is named by its key, '{name}:'"]
     try:
         return Experiment(name=name, **{str(key): value for key, value in settings.items()}), []
     except ValidationError as error:

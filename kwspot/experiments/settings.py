@@ -283,6 +283,8 @@ def problems_of(error: ValidationError, name: str) -> Iterator[str]:
             yield f"{where}: unknown; {hint}"
         elif problem["type"] == "missing":
             yield f"{where}: missing; say it in a sentence" if location[-1] == "why" else f"{where}: missing"
+        elif problem["type"] == "string_pattern_mismatch":
+            yield f"'{name}': no name for an experiment; letters, digits, '_', '-', '.' and '+' make one, 100 at most"
         elif problem["type"] == "value_error":
             yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
         else:

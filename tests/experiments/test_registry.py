@@ -76,6 +76,15 @@ experiments:
     assert "a.model.dropout: should be less than 1, got 1.5" in message
 
 
+def test_an_experiment_is_named_by_its_key(registry):
+    with pytest.raises(ConfigError, match=r"a\.name: unknown; an experiment is named by its key, 'a:'"):
+        load_registry(registry("experiments: {a: {why: x, name: b}}"))
+    with pytest.raises(ConfigError, match=r"lstm\.name: unknown"):
+        load_experiment("lstm", overrides=["name=b"])
+    with pytest.raises(ConfigError, match=r"'my words': no name for an experiment; letters, digits"):
+        load_registry(registry("experiments: {my words: {why: x}}"))
+
+
 def test_two_averages_of_the_weights_are_one_too_many(registry):
     path = registry("experiments: {a: {why: x, train: {ema_decay: 0.99, swa_epochs: 3}}}")
     with pytest.raises(ConfigError, match=r"a\.train: ema_decay and swa_epochs are both set; choose one"):
@@ -241,7 +250,7 @@ BOMB = "\n".join(
         (b"experiments: {a: {why: x, like: [a]}}", r"no experiment '\['a'\]'"),
         (b"defaults: [1]\nexperiments: {a: {why: x}}", "defaults: needs a mapping"),
         (b"experiments: {a: {why: x, task: 2020-99-99}}", "month must be|experiments.yaml"),
-        (b"experiments: {../a: {why: x}}", "../a.name: String should match"),
+        (b"experiments: {../a: {why: x}}", "../a': no name for an experiment"),
         (b'experiments: {a: {why: "\\ud800"}}', "half a character"),
         (b"#" * 2**21, "more than 1.05 MB; a registry is not as long"),
         (b"experiments: {a: {why: x, train: {epochs: " + b"9" * 5000 + b"}}}", "4300 digits"),
