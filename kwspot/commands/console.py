@@ -120,7 +120,7 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         rp.BarColumn(),
         *amount,
         rp.TimeRemainingColumn(),
-        "{task.fields[message]}",
+        rp.TextColumn("{task.fields[message]}", markup=False),  # a file's name may look like rich's markup
     )
     # Results printed below a bar must reach stdout; on one terminal with it, rich moves them above the bar.
     with rp.Progress(
@@ -129,7 +129,7 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
         task = bar.add_task(title, total=None, message="")
 
         def report(done: int, total: int | None, message: str = "") -> None:
-            bar.update(task, completed=done, total=total, message=message)
+            bar.update(task, completed=done, total=total, message=escaped(message))
 
         yield report
 

@@ -40,3 +40,11 @@ def test_results_and_remarks_stand_on_lines_of_their_own_above_a_bar():
     assert [line for line in lines if line.startswith("a ")] == [
         "a word at 1", "a remark at 1", "a word at 2", "a remark at 2",
     ]  # fmt: skip
+
+
+def test_a_file_whose_name_looks_like_markup_is_shown_as_it_is_named():
+    lines = on_terminal(PROGRAM.replace("long.wav", "x[/b].wav"))
+    assert [line for line in lines if line.startswith("a ")] == [
+        "a word at 1", "a remark at 1", "a word at 2", "a remark at 2",
+    ]  # fmt: skip
+    assert not any("Error" in line for line in lines)
