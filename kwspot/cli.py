@@ -6,6 +6,7 @@ Nothing heavy is imported here: a command imports what it needs when it runs, so
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import errno
+from math import isfinite
 import os
 from pathlib import Path
 import signal
@@ -41,7 +42,7 @@ from kwspot.commands.tensorboard import tensorboard
 from kwspot.commands.train import train
 from kwspot.commands.ui import ui
 from kwspot.commands.vocabulary import vocabulary
-from kwspot.errors import KwspotError
+from kwspot.errors import ConfigError, KwspotError
 from kwspot.extras import EXTRAS, extra_of, require
 
 
@@ -125,10 +126,14 @@ def _drop_stdout() -> None:
 
 
 class Command(TyperCommand):
-    """A command that asks for the libraries it needs before it does anything."""
+    """A command that asks for the libraries it needs before it does anything, and for numbers that are some."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; MissingPartError if a library it needs is not installed."""
+        """Run the command; MissingPartError if a library it needs is not installed, ConfigError for infinity or NaN."""
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if isinstance(value, float) and not isfinite(value):  # a least value lets infinity through
+                raise ConfigError(f"{param.opts[0]}: a finite number is needed, got {value}")
         require(f"kwspot {self.name}", *NEEDS.get(self.name or "", ()))
         return super().invoke(ctx)
 

@@ -166,6 +166,21 @@ def test_usage_error_is_code_2(project, arguments):
     assert run(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "x", "--long-audio", "--hours", "inf"],
+        ["eval", "x", "--long-audio", "--snr-db", "nan"],
+        ["enroll", "x", "--text", "computer", "--false-alarms-per-hour", "inf"],
+        ["spot", "x.wav", "--threshold", "nan"],
+    ],
+)
+def test_a_number_that_is_none_is_refused(project, arguments):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr == f"error: {arguments[-2]}: a finite number is needed, got {arguments[-1]}\n"
+
+
 def test_codes_are_the_documented_ones():
     codes = {
         errors.KwspotError: 1,
