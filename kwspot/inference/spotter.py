@@ -38,7 +38,9 @@ from kwspot.tasks import UNKNOWN
 SCHEMA = 1
 MOST_CLIPS = 1.25  # that a waveform without a rate may be long: a clip of a second at 22.05 kHz would be 1.38
 LENGTHS = ("sample_rate", "clip_length", "win_length", "step_length", "lead_length")
-SPOTTING = ("threshold", "smoothing_ms", "refractory_ms", "hours", "snr_db", "target_per_hour")
+SPOTTING = (
+    "threshold", "smoothing_ms", "refractory_ms", "before_ms", "after_ms", "hours", "snr_db", "target_per_hour"
+)  # fmt: skip
 NEEDED = ("schema", "labels", "sample_rate", "clip_length", "win_length")
 
 

@@ -187,6 +187,7 @@ def test_bundled_model_is_small_and_says_what_it_is(name):
         ({"spotting": [1]}, "spotting"),
         ({"spotting": {"threshold": "high"}}, "spotting"),
         ({"spotting": {"threshold": 10**400}}, "spotting"),
+        ({"spotting": {"before_ms": "long"}}, "spotting"),
         ({"spotting": {"curve": [[1]]}}, "curve"),
         ({"step_length": 0, "lead_length": 0}, "step"),
     ],
