@@ -118,7 +118,7 @@ def _blocks(
         pieces: Iterable[NDArray[Any]] = (whole[i : i + BLOCK_LENGTH] for i in range(0, len(whole), BLOCK_LENGTH))
     else:
         pieces = sound
-    return resampled(((as_waveform(piece), rate) for piece in pieces), wanted)
+    return resampled(((as_waveform(piece), rate) for piece in pieces if np.size(piece)), wanted)
 
 
 def _refuse_rate(sample_rate: int | None) -> None:
