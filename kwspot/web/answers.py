@@ -125,11 +125,17 @@ class Answers:
         start, end = endpoints(take.waveform, take.sample_rate)
         return {"seconds": (end - start) / take.sample_rate}
 
-    def enroll(self, name: str, words: Mapping[str, list[str]]) -> dict[str, Any]:
-        """Enroll words from takes (WAV in base64) under a name; the model is offered from then on."""
+    def enroll(self, name: str, words: Mapping[str, list[str]], again: bool = False) -> dict[str, Any]:
+        """Enroll words from takes (WAV in base64) under a name; the model is offered from then on.
+
+        `again` replaces the model of this name.
+        """
         if not self.enrolling:
             raise ConfigError("words can be enrolled only on the machine that serves this page")
-        path, encoder = enrolled_path(self.runs_dir, name), Encoder(threads=1)
+        path = enrolled_path(self.runs_dir, name)
+        if path.exists() and not again:
+            raise ConfigError(f"there is a model '{name}' already; give this one another name")
+        encoder = Encoder(threads=1)
         takes = []
         for word, sounds in words.items():
             for sound in sounds:

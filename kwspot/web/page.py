@@ -89,9 +89,10 @@ class Api:
         return await self.workers.run(self.answers.take, b64decode(sent["sound"], validate=True))
 
     async def enroll(self, request: Request) -> dict[str, Any]:
-        """Enroll words: {name, words: {word: [sounds in base64]}}."""
+        """Enroll words: {name, words: {word: [sounds in base64]}, again}; `again` replaces the model of the name."""
         sent = parse_json(await body_of(request, MOST_BYTES))
-        return await self.workers.run(self.answers.enroll, str(sent["name"]), dict(sent["words"]))
+        words, again = dict(sent["words"]), bool(sent.get("again", False))
+        return await self.workers.run(self.answers.enroll, str(sent["name"]), words, again)
 
     async def file(self, request: Request) -> Response:
         """Send the file of an enrolled model."""

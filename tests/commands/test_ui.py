@@ -1,5 +1,6 @@
 """The page in a real browser: a word said into the microphone comes out, own words are enrolled, nothing leaves."""
 
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from kwspot import Spotter
+from kwspot.audio.reading import Decoded, as_wav
 from kwspot.corpus.layout import TEST, which_split
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance
 from tests.browsers import AXE, CHROMIUM, chromium, served, visit
@@ -139,6 +141,10 @@ def test_own_words_are_recorded_enrolled_tested_and_taken_home(page, folder):
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the model file").click()
     assert Path(download.value.path()).read_bytes() == (folder / "runs" / "enrolled" / "magic.onnx").read_bytes()
+    page.get_by_role("button", name="Enroll").click()  # again, as after one more take
+    page.get_by_text("Enrolling: some seconds").wait_for()
+    page.get_by_text(re.compile("nrolled( as magic|:)")).wait_for()
+    assert page.locator("#own-status").inner_text() == "Enrolled as magic"
     page.get_by_role("button", name="Test it live").click()
     page.get_by_text("Listening", exact=True).or_(page.get_by_text("“abracadabra”")).wait_for()
     assert page.get_by_label("Model", exact=True).input_value() == "magic"
@@ -354,6 +360,23 @@ def test_words_are_enrolled_only_on_the_machine_itself(tmp_path):
         answer = visitor.post("/api/enroll", json={"name": "x", "words": {"a": []}})
     assert (answer.status_code, "only on the machine" in answer.json()["error"]) == (400, True)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_is_there_is_replaced_only_if_asked_to(tmp_path):
+    from kwspot.web.page import build_page
+
+    there = tmp_path / "runs/enrolled/house.onnx"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"of last week")
+    tones = [tone(400 + 100 * n) for n in range(2)]
+    takes = [b64encode(as_wav(Decoded(np.pad(take, 8000), RATE))).decode() for take in tones]
+    asked = {"name": "house", "words": {"word": takes}}
+    with testclient.TestClient(build_page(tmp_path / "runs", tmp_path), base_url="http://localhost") as visitor:
+        answer = visitor.post("/api/enroll", json=asked)
+        assert answer.json()["error"] == "there is a model 'house' already; give this one another name"
+        assert there.read_bytes() == b"of last week"
+        answer = visitor.post("/api/enroll", json=asked | {"again": True})
+    assert "already" not in answer.text
 
 
 def test_a_model_that_does_not_say_its_front_end_has_a_picture_all_the_same(spoken, tmp_path):

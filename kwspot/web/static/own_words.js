@@ -8,6 +8,7 @@ export class OwnWords {
   constructor({find, ask, shown, test}) {
     Object.assign(this, {find, ask, shown});
     this.words = new Map(); // word -> takes
+    this.mine = new Set(); // names of the models made here: only they are replaced
     this.busy = false;
     find("add-word").onclick = () => this.add();
     find("new-word").onkeydown = (event) => {
@@ -96,8 +97,9 @@ export class OwnWords {
       const words = {};
       for (const [word, takes] of this.words) words[word] = await Promise.all(takes.map(base64));
       const name = this.find("own-name").value.trim();
-      const {text} = await this.ask("enroll", new Blob([JSON.stringify({name, words})]));
-      this.enrolled = name;
+      const again = this.mine.has(name);
+      const {text} = await this.ask("enroll", new Blob([JSON.stringify({name, words, again})]));
+      this.mine.add(this.enrolled = name);
       this.find("own-status").textContent = `Enrolled as ${name}`;
       this.find("own-expected").textContent = text;
       this.find("own-file").href = `api/models/${encodeURIComponent(name)}.onnx`;
