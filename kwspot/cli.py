@@ -102,8 +102,9 @@ def _refusal(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory; close other programs or work on less at once"
     reason = error.strerror or str(error)
-    if error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {reason}"
+    where = error.filename if error.filename2 is None else error.filename2  # the second: what was to be replaced
+    if where is not None:
+        return f"{os.fsdecode(where)}: {reason}"
     if error.errno == errno.ENOSPC:
         return f"{reason}: what was being written, or standard output; free some space and run the command again"
     return reason

@@ -87,6 +87,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(clip):
     assert isinstance(done.exception, SystemExit)
 
 
+def test_a_folder_in_the_place_of_a_file_is_named_itself(clip):
+    Path("x.svg").mkdir()
+    done = CliRunner().invoke(app, ["predict", str(clip), "--plot", "x.svg"])
+    assert (done.exit_code, done.stderr) == (1, "error: x.svg: Is a directory\n")
+
+
 def test_names_are_printed_without_what_moves_the_cursor(clip):
     write_sound(Path(EVIL), tone(440))
     done = CliRunner().invoke(app, ["predict", EVIL, EVIL.replace("b", "none")])
