@@ -12,7 +12,7 @@ from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
 from kwspot.files import written_whole
-from kwspot.inference.model_zoo import ModelFile, bundled_models, enrolled_models
+from kwspot.inference.model_zoo import SUFFIX, ModelFile, bundled_models, enrolled_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ def export(
             raise ConfigError("--for c: streams and has 8 bits by itself; leave out --stream, --int8 and --card")
         if enrolled:
             raise ConfigError(f"{enrolled}: enrolled, a finished model file; C is written of runs and bundled models")
-        _write_c(name, out or Path(f"{Path(name).stem}-c"), data, runs, most_lost)
+        _write_c(name, out or Path(f"{Path(name.removesuffix(SUFFIX)).name}-c"), data, runs, most_lost)
         return
     if enrolled:
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))

@@ -136,6 +136,15 @@ def test_the_bundled_model_is_written_by_the_command(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*CODE, MODEL, WEIGHTS}
 
 
+def test_the_folder_of_c_is_named_by_the_whole_name(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("kwspot.commands.export._write_c", lambda name, folder, *_: written.append(str(folder)))
+    for name in ("keywords10_nano", "gru_v1.5-s1-3f9a2c1b", "models/house.onnx"):
+        done = CliRunner().invoke(app, ["export", name, "--for", "c", "--runs", str(tmp_path)])
+        assert done.exit_code == 0
+    assert written == ["keywords10_nano-c", "gru_v1.5-s1-3f9a2c1b-c", "house-c"]
+
+
 def test_of_a_bundled_model_every_other_form_is_refused_with_its_file(tmp_path):
     done = CliRunner().invoke(app, ["export", "keywords10_nano", "--int8", "--runs", str(tmp_path)])
     assert done.exit_code == 2
