@@ -130,6 +130,7 @@ class WakeHandler(AsyncEventHandler):
     def _begin(self) -> None:
         self.spotting = Spotting(self.streaming_model, self.settings)
         self.resample: Resampler | None = None
+        self.rate = 0  # Hz, of the chunk before
         self.detected = False
 
     async def handle_event(self, event: Event) -> bool:
@@ -157,8 +158,9 @@ class WakeHandler(AsyncEventHandler):
 
     def _spot(self, chunk: AudioChunk) -> str | None:
         """Take a chunk; return the word that it makes known, the first one if there are more."""
-        if self.resample is None:
-            self.resample = Resampler(require_hz(chunk.rate), self.streaming_model.sample_rate)
+        if self.resample is None or chunk.rate != self.rate:  # every chunk says its own
+            self.rate = require_hz(chunk.rate)
+            self.resample = Resampler(self.rate, self.streaming_model.sample_rate)
         heard = self.spotting.hear(self.resample(raw_samples(self.to_mono.convert(chunk).audio)))
         return next((event.word for event in heard if not self.names or event.word in self.names), None)
 

@@ -86,6 +86,17 @@ def test_words_are_detected_as_they_are_said(port, rate, channels):
         assert 1000 * start_s < one.timestamp < 1000 * (end_s + 1)
 
 
+def test_a_rate_may_change_from_chunk_to_chunk(port):
+    from wyoming.audio import AudioChunk
+    from wyoming.wake import Detect, Detection
+
+    waveform, said = spoken(3)
+    other = sound_of(resample(waveform, RATE, 48_000), 48_000)
+    chunks = [event for event in (*sound_of(waveform, RATE), *other) if isinstance(event, AudioChunk)]
+    found = [Detection.from_event(answer).name for answer in asked(port, [Detect(), *chunks], 2 * len(said))]
+    assert found == 2 * [word for word, _, _ in said]
+
+
 def test_only_what_is_asked_for_is_detected_and_silence_is_not(port):
     from wyoming.wake import Detect, Detection, NotDetected
 
