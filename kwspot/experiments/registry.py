@@ -187,12 +187,6 @@ def own_names(path: Path | None = None) -> list[str]:
     return list(_read_file(find_registry(path))[0])
 
 
-def experiment_names(path: Path | None = None) -> list[str]:
-    """Return the names of all experiments of a registry, its own first, without a look at their settings."""
-    own, _, extending = _read_file(find_registry(path))
-    return [*dict.fromkeys([*own, *(_read_file(packaged_registry())[0] if extending else ())])]
-
-
 def _laid_over(
     name: str, experiments: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:

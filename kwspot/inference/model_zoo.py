@@ -5,12 +5,11 @@ RUNS/enrolled/<name>.onnx; RUN/model.onnx of the record. Needs neither torch nor
 list and to complete names.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from kwspot.errors import ConfigError, KwspotError, MissingError
+from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import MODEL, best_run, list_runs, run_ids
 
 FOLDER = Path(__file__).parent / "bundled"
@@ -56,7 +55,7 @@ def enrolled_models(runs_dir: Path) -> list[ModelFile]:
 def enrolled_path(runs_dir: Path, name: str) -> Path:
     """Return where a model of this name is enrolled; ConfigError if the name stands for another, or names no file.
 
-    Another is a bundled model and, unless a model of this name is there already, an experiment or a run.
+    Another is a bundled model and, unless a model of this name is there already, a run.
     """
     if not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|') or name.endswith(SUFFIX):
         raise ConfigError(f"'{name}': no name for a model; letters, digits, '-' and '_' make one, '{SUFFIX}' is added")
@@ -65,19 +64,10 @@ def enrolled_path(runs_dir: Path, name: str) -> Path:
     if name.casefold() in {ENCODER.stem, *(model.name for model in bundled_models())}:
         raise ConfigError(f"'{name}': a model that comes with kwspot; give another name")
     path = runs_dir / ENROLLED / f"{name}{SUFFIX}"
-    if not path.exists() and (other := _known_as(name, runs_dir)):
-        raise ConfigError(f"'{name}': {other}, in whose place the model would be found; give another name")
+    found = next((run for run in run_ids(runs_dir) if f"{run}-".startswith(f"{name}-")), None)
+    if found and not path.exists():
+        raise ConfigError(f"'{name}': the run {found}, in whose place the model would be found; give another name")
     return path
-
-
-def _known_as(name: str, runs_dir: Path) -> str | None:
-    """Say which experiment or run is found by a name, if any."""
-    from kwspot.experiments.registry import experiment_names  # pydantic, which nothing else here needs
-
-    with suppress(KwspotError, OSError):  # a registry that cannot be read finds nothing
-        if name in experiment_names():
-            return "an experiment of the registry"
-    return next((f"the run {run}" for run in run_ids(runs_dir) if f"{run}-".startswith(f"{name}-")), None)
 
 
 def run_models(runs_dir: Path) -> list[ModelFile]:

@@ -144,7 +144,6 @@ CLIPS = ["house", "--clips", "clips"]
         (nothing, ["house"], 2, "enroll needs clips or texts"),
         (nothing, ["keywords10", "--clips", "clips"], 2, "'keywords10': a model that comes with kwspot"),
         (nothing, ["encoder", "--clips", "clips"], 2, "'encoder': a model that comes with kwspot"),
-        (nothing, ["lstm", "--clips", "clips"], 2, "'lstm': an experiment of the registry"),
         (nothing, ["a/b", "--clips", "clips"], 2, "'a/b': no name for a model"),
         (nothing, ["x.onnx", "--clips", "clips"], 2, "'x.onnx': no name for a model"),
         (nothing, ["x" * 201, "--clips", "clips"], 2, "too long a name for a model; 200 letters at most"),
