@@ -182,6 +182,7 @@ class TrainSettings(Settings):
     batch_size: Positive = 32
     epochs: Positive = 100  # at most
     patience: Positive | None = 5  # epochs without a better validation accuracy before stopping; null: go to the end
+    keep_last: bool | None = None  # the last epoch, not the best on clips: what else it learned may be worth more
     clip_norm: PositiveFloat | None = 1.0  # of the whole gradient
     class_weights: bool = False  # weigh the loss by inverse class frequency
     unknown_share: PositiveFloat | None = None  # training clips of `unknown` for every keyword clip (dataset.select)
@@ -190,9 +191,11 @@ class TrainSettings(Settings):
     mixed_precision: bool | None = None  # products in bfloat16 where the device has it; weights stay float32
 
     @model_validator(mode="after")
-    def _one_average(self) -> "TrainSettings":
+    def _fitting(self) -> "TrainSettings":
         if self.ema_decay is not None and self.swa_epochs is not None:
             raise ValueError("ema_decay and swa_epochs are both set; choose one, null for the other")
+        if self.keep_last and self.patience is not None:
+            raise ValueError("keep_last keeps what patience would not wait for; set patience to null")
         return self
 
 

@@ -105,7 +105,9 @@ class Trainer:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch with the best validation accuracy, the first of equals."""
+        """The epoch that is kept: the one with the best validation accuracy, the first of equals, or the last."""
+        if self.settings.keep_last and self.history:
+            return self.history[-1]
         return max(self.history, key=lambda record: record.accuracy_validation, default=None)
 
     @property

@@ -84,9 +84,16 @@ def test_an_experiment_is_named_by_its_key(registry):
         load_registry(registry("experiments: {my words: {why: x}}"))
 
 
-def test_two_averages_of_the_weights_are_one_too_many(registry):
-    path = registry("experiments: {a: {why: x, train: {ema_decay: 0.99, swa_epochs: 3}}}")
-    with pytest.raises(ConfigError, match=r"a\.train: ema_decay and swa_epochs are both set; choose one"):
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("{ema_decay: 0.99, swa_epochs: 3}", "ema_decay and swa_epochs are both set; choose one"),
+        ("{keep_last: true}", "keep_last keeps what patience would not wait for; set patience to null"),
+    ],
+)
+def test_settings_of_training_that_contradict_each_other_are_refused(registry, train, message):
+    path = registry(f"experiments: {{a: {{why: x, train: {train}}}}}")
+    with pytest.raises(ConfigError, match=rf"a\.train: {message}"):
         load_registry(path)
 
 

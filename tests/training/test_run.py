@@ -154,6 +154,15 @@ def test_early_stopping_waits_for_patience(data):
     assert trainer.finished == "patience"
 
 
+def test_the_last_epoch_is_kept_where_the_best_on_clips_is_not_wanted(data, tmp_path):
+    recipe = ("train.epochs=4", "train.patience=null", "train.learning_rate=0.3")
+    best, last = (train(data, tmp_path / keep, *recipe, f"train.keep_last={keep}") for keep in ("null", "true"))
+    assert best.history == last.history
+    assert best.metrics["best_epoch"] < last.metrics["best_epoch"] == 4
+    assert last.metrics["accuracy_validation"] == last.history[-1]["accuracy_validation"]
+    assert not same_weights(weights(best), weights(last))
+
+
 def test_gradient_is_clipped_and_its_norm_recorded(data, tmp_path):
     free = train(data, tmp_path, "train.epochs=1", "train.clip_norm=null")
     held = train(data, tmp_path, "train.epochs=1", "train.clip_norm=1e-4")
