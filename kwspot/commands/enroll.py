@@ -148,10 +148,8 @@ def described(enrolled: "Enrolled") -> list[str]:
         lines.append(f"confused: {', '.join(confused)}")
     fewer = "the least, for fewer than" if spotting["threshold"] <= LEAST_THRESHOLD else "for"
     reached = "" if enrolled.reached is None else f"; {enrolled.reached:.0%} of the clips reach it"
-    lines.append(
-        f"threshold: {spotting['threshold']:g} {fewer} {spotting['target_per_hour']:g} false alarms an hour of "
-        f"speech{reached}"
-    )
+    allowed = f"{spotting['target_per_hour']:g} false alarm{'' if spotting['target_per_hour'] == 1 else 's'}"
+    lines.append(f"threshold: {spotting['threshold']:g} {fewer} {allowed} an hour of speech{reached}")
     if background := enrolled.background:
         lines.append("background: " + ", ".join(f"{n:,} clips of {what}" for what, n in background.items()))
     return lines + _voices(enrolled) + _cautions(enrolled)

@@ -100,7 +100,9 @@ def open_cache(data: Path, front_end: FrontEnd) -> FeatureCache:
         return read_cache(folder)
     others = [path for path in caches_of(data) if path != folder]
     why = "those there are of other settings or of the corpus before it changed; " if others else ""
-    raise MissingError(f"{data}: no features of this front end over this corpus; {why}run 'kwspot featurize'")
+    raise MissingError(
+        f"{data}: no features of this front end over this corpus; {why}run 'kwspot featurize --data {data}'"
+    )
 
 
 def caches_of(data: Path) -> list[Path]:

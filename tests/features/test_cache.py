@@ -86,7 +86,7 @@ def test_features_of_a_changed_corpus_are_not_read(tmp_path):
     make_corpus(tmp_path, n_speakers=1)
     written_for(tmp_path)
     write_sound(tmp_path / "left" / "new.wav", tone(300))
-    with pytest.raises(MissingError, match="corpus before it changed; run 'kwspot featurize'"):
+    with pytest.raises(MissingError, match=f"corpus before it changed; run 'kwspot featurize --data {tmp_path}'"):
         open_cache(tmp_path, FRONT_END)
 
 
@@ -108,7 +108,7 @@ def test_features_of_a_changed_corpus_are_not_read(tmp_path):
 def test_features_of_other_settings_are_not_read(tmp_path, change):
     make_corpus(tmp_path, n_speakers=1)
     written_for(tmp_path)
-    with pytest.raises(MissingError, match="run 'kwspot featurize'"):
+    with pytest.raises(MissingError, match="run 'kwspot featurize --data "):
         open_cache(tmp_path, FRONT_END.model_copy(update=change))
 
 
@@ -119,7 +119,9 @@ def test_every_setting_of_the_front_end_is_tried_above():
 
 def test_no_features_says_what_to_run(tmp_path):
     make_corpus(tmp_path, n_speakers=1)
-    with pytest.raises(MissingError, match=r"no features of this front end over this corpus; run 'kwspot featurize'"):
+    with pytest.raises(
+        MissingError, match=r"no features of this front end over this corpus; run 'kwspot featurize --data "
+    ):
         open_cache(tmp_path, FRONT_END)
 
 
