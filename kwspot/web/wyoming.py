@@ -91,7 +91,7 @@ def check_chunk(chunk: AudioChunk) -> None:
 
 
 class WakeHandler(AsyncEventHandler):
-    """One connection: `open_model` opens a model of its own for it; `refuse` is told why it ends."""
+    """One connection: `open_model` opens a model of its own for it; `refuse` is told what is wrong with it."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class WakeHandler(AsyncEventHandler):
         if Describe.is_type(event.type):
             await self.write_event(info_of(self.streaming_model).event())
         elif Detect.is_type(event.type):
-            self.names = list(Detect.from_event(event).names or ()) or None
+            self._want(list(Detect.from_event(event).names or ()))
         elif AudioStart.is_type(event.type):
             self._begin()
         elif AudioChunk.is_type(event.type):
@@ -155,6 +155,15 @@ class WakeHandler(AsyncEventHandler):
         elif AudioStop.is_type(event.type) and not self.detected:
             await self.write_event(NotDetected().event())
         return True
+
+    def _want(self, names: list[str]) -> None:
+        """Detect these keywords only, or all; what cannot be detected is told, as a client waits for it in silence."""
+        self.names, words = names or None, keywords_of(self.streaming_model.labels)
+        if names and not set(names) & set(words):
+            self.refuse(
+                f"a client asks for {', '.join(names)}, which {self.streaming_model.name} does not spot; "
+                f"choose another wake word there: {', '.join(words)}"
+            )
 
     def _spot(self, chunk: AudioChunk) -> str | None:
         """Take a chunk; return the word that it makes known, the first one if there are more."""
@@ -173,7 +182,7 @@ def serve(
     started: Callable[[], None],
     refuse: Callable[[str], None],
 ) -> None:
-    """Serve until a signal, which is StoppedError; `refuse` is told why connections end. KwspotError: no such port."""
+    """Serve until a signal, which is StoppedError; `refuse` is told what is wrong. KwspotError: no such port."""
 
     async def run() -> None:
         server = AsyncTcpServer(host, port)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import contextmanager
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -105,6 +106,17 @@ def test_only_what_is_asked_for_is_detected_and_silence_is_not(port):
     assert Detection.from_event(answer).name == said[1][0]
     (answer,) = asked(port, [Detect(), *sound_of(np.zeros(RATE, np.float32), RATE)], 1)
     assert NotDetected.is_type(answer.type)
+
+
+def test_a_wake_word_that_the_model_does_not_have_is_named():
+    from wyoming.wake import Detect, NotDetected
+
+    with serving() as (port, process):
+        (answer,) = asked(port, [Detect(names=["hey_jarvis"]), *sound_of(np.zeros(RATE, np.float32), RATE)], 1)
+        assert NotDetected.is_type(answer.type)
+        assert re.match(
+            "error: a client asks for hey_jarvis, which .* does not spot; choose .*: ", process.stderr.readline()
+        )
 
 
 def test_a_rate_that_cannot_be_is_an_error_of_the_protocol_and_one_line():
