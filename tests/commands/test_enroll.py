@@ -150,7 +150,7 @@ CLIPS = ["house", "--clips", "clips"]
         (nothing, [*CLIPS, "--add"], 3, "runs/enrolled/house.onnx: no such model to add to"),
         (nothing, [*CLIPS, "--add", "--again"], 2, "give one of them"),
         (nothing, [*CLIPS, "--false-alarms-per-hour", 0.001], 2, "a number from 0.01 on is needed, got 0.001"),
-        (nothing, [*CLIPS, "--false-alarms-per-hour", "inf"], 2, "a number from 0.01 on is needed, got inf"),
+        (nothing, [*CLIPS, "--false-alarms-per-hour", "inf"], 2, "a finite number is needed, got inf"),
         (nothing, ["house", "--text", "مرحبا"], 2, "the voices read English, not Arabic letters"),
         (nothing, ["house", "--text", "123"], 2, "'123': no letters to read"),
         (nothing, ["house", "--text", "go", "--text", "Go"], 2, "given twice"),
