@@ -119,10 +119,10 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
     times = _times(
         (transcripts if transcripts and transcripts.is_dir() else (transcripts or folder / "-").parent) / TIMES
     )
-    recordings = []
+    recordings, there = [], set(names)
     for name in names:
         file = Path(name).name
-        by_file = () if file in names else (file,)  # then it is the name of the one that lies in the folder itself
+        by_file = () if file in there else (file,)  # then it is the name of the one that lies in the folder itself
         keys = (name, (folder / name).as_posix(), *by_file, Path(name).stem)
         text, speaker = next((found[key] for key in keys if key in found), (None, None))
         words = next((times[key] for key in keys if key in times), None)

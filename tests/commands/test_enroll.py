@@ -20,8 +20,7 @@ pytestmark = pytest.mark.slow
 def project(tmp_path, monkeypatch):
     """A folder with clips of two words."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("KWSPOT_RUNS", "KWSPOT_REGISTRY"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("KWSPOT_RUNS", raising=False)
     write_words(tmp_path / "clips", ("rise", "fall"))
     return tmp_path
 

@@ -6,13 +6,7 @@ from pathlib import Path
 import pytest
 
 from kwspot.errors import ConfigError, MissingError
-from kwspot.experiments.registry import (
-    find_registry,
-    load_experiment,
-    load_registry,
-    own_names,
-    read_yaml,
-)
+from kwspot.experiments.registry import find_registry, load_experiment, load_registry, own_names, read_yaml
 from kwspot.experiments.settings import Experiment, FrontEnd
 
 ROOT = Path(__file__).parents[2]

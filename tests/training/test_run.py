@@ -140,27 +140,37 @@ class Memorised(nn.Module):
         return torch.tensor([[right, 0.0, 0.0]]).expand(len(features), 3) + 0 * self.bias
 
 
-def test_early_stopping_waits_for_patience(data):
+def right_in(curve, settings, data):
+    """Train on clips of one word that are right in the epochs of a curve; return the trainer and its records."""
     cache = make_cache(data)
     split = select(cache, resolve_task("folder", cache), "train")
     first = np.flatnonzero(split.labels == 0)
     split = type(split)(split.frames, split.rows[first], split.lengths[first], split.labels[first], split.clips)
-    curve = [False, True, False, False, False, True, True]
-    settings = TrainSettings(epochs=7, patience=3)
     trainer = Trainer(Memorised(curve), settings, split, split, seed=1, device=torch.device("cpu"))
-    records = list(trainer.run(lambda: False, lambda _progress, _n: None))
+    return trainer, list(trainer.run(lambda: False, lambda _progress, _n: None))
+
+
+def test_early_stopping_waits_for_patience(data):
+    curve = [False, True, False, False, False, True, True]
+    trainer, records = right_in(curve, TrainSettings(epochs=7, patience=3), data)
     assert len(records) == 5
     assert trainer.best.epoch == 2
     assert trainer.finished == "patience"
 
 
-def test_the_last_epoch_is_kept_where_the_best_on_clips_is_not_wanted(data, tmp_path):
+@pytest.mark.parametrize(("keep_last", "kept"), [(None, 2), (True, 4)])
+def test_the_last_epoch_is_kept_where_the_best_on_clips_is_not_wanted(data, keep_last, kept):
+    settings = TrainSettings(epochs=4, patience=None, keep_last=keep_last)
+    trainer, _ = right_in([False, True, False, False], settings, data)
+    assert trainer.best.epoch == kept
+
+
+def test_a_run_that_keeps_its_last_epoch_has_its_weights(data, tmp_path):
     recipe = ("train.epochs=4", "train.patience=null", "train.learning_rate=0.3")
-    best, last = (train(data, tmp_path / keep, *recipe, f"train.keep_last={keep}") for keep in ("null", "true"))
-    assert best.history == last.history
-    assert best.metrics["best_epoch"] < last.metrics["best_epoch"] == 4
-    assert last.metrics["accuracy_validation"] == last.history[-1]["accuracy_validation"]
-    assert not same_weights(weights(best), weights(last))
+    run = train(data, tmp_path, *recipe, "train.keep_last=true")
+    assert run.metrics["best_epoch"] == 4
+    assert run.metrics["accuracy_validation"] == run.history[-1]["accuracy_validation"]
+    assert same_weights(weights(run), weights(run, runs.CHECKPOINT)["model"])
 
 
 def test_gradient_is_clipped_and_its_norm_recorded(data, tmp_path):
