@@ -104,6 +104,7 @@ def _found(words: Sequence[str], keywords: Collection[str]) -> Iterator[tuple[st
 def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recording]:
     """List the recordings below a folder with what is said in them, sorted by name; MissingError if there is none.
 
+    IntegrityError for transcripts that name none of them, or several alike.
     Without `transcripts` (a table, or a folder that has one) the table in the folder itself is read, if there is one.
     """
     names = sorted(
@@ -119,14 +120,23 @@ def read_recordings(folder: Path, transcripts: Path | None = None) -> list[Recor
     times = _times(
         (transcripts if transcripts and transcripts.is_dir() else (transcripts or folder / "-").parent) / TIMES
     )
-    recordings, there = [], set(names)
+    recordings, there, folders = [], set(names), defaultdict[str, set[Path]](set)
     for name in names:
         file = Path(name).name
         by_file = () if file in there else (file,)  # then it is the name of the one that lies in the folder itself
         keys = (name, (folder / name).as_posix(), *by_file, Path(name).stem)
-        text, speaker = next((found[key] for key in keys if key in found), (None, None))
+        named = next((key for key in keys if key in found), "")
+        text, speaker = found.get(named, (None, None))
+        if text is not None and named in keys[2:]:
+            folders[named].add(Path(name).parent)
         words = next((times[key] for key in keys if key in times), None)
         recordings.append(Recording(name, speaker or name, text, words))
+    if shared := next((key for key, places in folders.items() if len(places) > 1), None):
+        places = ", ".join(sorted(str(place) for place in folders[shared])[:3])
+        raise IntegrityError(
+            f"{transcripts or folder}: '{shared}' is what recordings in {len(folders[shared])} folders are called "
+            f"({places}); its transcripts must name them by their paths below {folder}"
+        )
     if found and all(recording.text is None for recording in recordings):
         raise IntegrityError(
             f"{transcripts or folder}: its transcripts name no recording of {folder}; a path below it or a file name "

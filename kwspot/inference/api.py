@@ -113,7 +113,7 @@ def _blocks(
     if sample_rate is None:
         raise ValueError("a waveform without a sample_rate: give it, in Hz")
     rate = require_hz(sample_rate)
-    if isinstance(sound, np.ndarray):
+    if isinstance(sound, np.ndarray) or (isinstance(sound, list | tuple) and any(map(np.isscalar, sound[:1]))):
         whole = as_waveform(sound)
         pieces: Iterable[NDArray[Any]] = (whole[i : i + BLOCK_LENGTH] for i in range(0, len(whole), BLOCK_LENGTH))
     else:

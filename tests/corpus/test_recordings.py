@@ -42,6 +42,17 @@ def test_a_file_name_is_that_of_the_file_in_the_folder_itself(tmp_path):
     assert [one.text for one in read_recordings(tmp_path)] == ["go on", None]
 
 
+def test_transcripts_that_several_recordings_would_share_are_refused(tmp_path):
+    make(tmp_path, "kitchen/take1.wav", "office/take1.wav")
+    table = tmp_path / "text"
+    table.write_text("take1 turn it on\n")
+    with pytest.raises(IntegrityError, match=r"'take1' is what recordings in 2 folders are called \(kitchen, office\)"):
+        read_recordings(tmp_path)
+    table.unlink()
+    (tmp_path / "text.tsv").write_text("path\ttext\nkitchen/take1.wav\tturn it on\n")
+    assert [recording.text for recording in read_recordings(tmp_path)] == ["turn it on", None]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("text.tsv", 'path\ttext\na.wav\tgo "on'), ("TEXT.CSV", "path,text\na.wav,go on"), ("text", "a go on")],

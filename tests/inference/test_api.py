@@ -57,7 +57,7 @@ def test_spot_answers_as_the_command_does_for_a_file_a_waveform_and_blocks(tmp_p
     assert [event.word for event in events] == [word for word, _, _ in words]
     pcm = np.round(waveform * 32767).astype(np.int16)
     blocks = (block for i in range(0, len(pcm), 700) for block in (pcm[i : i + 700], pcm[:0]))  # one with nothing new
-    for sound in (pcm, blocks):
+    for sound in (pcm, waveform.tolist(), blocks):
         again = list(kwspot.spot(sound, RATE, **SETTINGS))
         assert [event.word for event in again] == [event.word for event in events]
         assert [event.start_s for event in again] == pytest.approx([event.start_s for event in events], abs=0.05)
