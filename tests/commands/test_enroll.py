@@ -1,6 +1,7 @@
 """`kwspot enroll`: from a folder, or from text, to a model that every command takes; and one line for what is wrong."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from kwspot.cli import app
+from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.spoken import speak
 from kwspot.synthesis.engines import installed
 from tests.sounds import RATE, write_sound
@@ -93,6 +95,24 @@ def test_names_keep_models_apart(project):
     write_words(project / "more", ("high",), first_seed=500)
     added = enroll("house", "--clips", "more", "--add")
     assert added.stdout.splitlines()[0] == "words: fall, rise, high; window 1.00 s"
+
+
+def test_words_that_another_process_enrolled_meanwhile_are_not_lost(project, monkeypatch):
+    enroll("house", "--clips", "clips")
+    path = project / "runs/enrolled/house.onnx"
+    write_words(project / "more", ("high",), first_seed=500)
+
+    def meanwhile(*arguments, **options):
+        made = enroll_takes(*arguments, **options)
+        os.utime(path, ns=(1, 1))
+        return made
+
+    monkeypatch.setattr("kwspot.enrollment.enroll.enroll_takes", meanwhile)
+    before = path.read_bytes()
+    done = enroll("house", "--clips", "more", "--add")
+    assert (done.exit_code, path.read_bytes()) == (2, before)
+    assert "house.onnx: changed while this was made, and left as it is; run the command again" in done.stderr
+    assert files(project) == ["enrolled/house.onnx"]
 
 
 def silent(project):
