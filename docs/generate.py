@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from docs import architecture_drawing, reference
-from kwspot.corpus.layout import VALIDATION
+from kwspot.corpus.layout import TEST, VALIDATION
 from kwspot.evaluation.comparison import Row, choose_runs, table_rows
 from kwspot.experiments.registry import read_yaml
 from kwspot.experiments.runs import Run, list_runs
@@ -110,7 +110,7 @@ def _measured(name: str) -> dict[str, Any]:
 def recordings() -> str:
     """Return what real recordings showed of the bundled model for long sound."""
     (run,) = choose_runs(RESULTS / "bundled", [DEFAULT_LONG])[0]
-    return "\n".join(card_lines(run.recordings[VALIDATION]))
+    return "\n".join(line for split in (VALIDATION, TEST) for line in card_lines(run.recordings[split]))
 
 
 def fuzz() -> str:

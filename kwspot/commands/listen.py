@@ -13,6 +13,7 @@ from kwspot.commands.options import (
     RUNS,
     AsCsv,
     AsJson,
+    LiveStreaming,
     Microphone,
     ModelName,
     Quiet,
@@ -20,7 +21,6 @@ from kwspot.commands.options import (
     RefractoryMs,
     RunsDir,
     SmoothingMs,
-    Streaming,
     Threshold,
 )
 from kwspot.commands.spot import EventLines
@@ -53,7 +53,7 @@ def listen(
     threshold: Threshold = None,
     smoothing_ms: SmoothingMs = None,
     refractory_ms: RefractoryMs = None,
-    stream: Streaming = False,
+    stream: LiveStreaming = None,
     microphone: Microphone = None,
     list_microphones: ListMicrophones = False,
     command: Annotated[

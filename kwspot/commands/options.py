@@ -89,6 +89,14 @@ Streaming = Annotated[
     bool,
     typer.Option("--stream", help="Use the model's stream (model.stream.onnx), which carries a state forward."),
 ]
+LiveStreaming = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--windows",
+        help="With the model's stream, which carries a state forward, or window by window. Default: the stream, if the "
+        "model has one.",
+    ),
+]
 RawRate = Annotated[
     int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono sound at this rate in Hz.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, ModelName, RefractoryMs, RunsDir, SmoothingMs, Streaming, Threshold
+from kwspot.commands.options import RUNS, LiveStreaming, ModelName, RefractoryMs, RunsDir, SmoothingMs, Threshold
 from kwspot.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ def serve(
     threshold: Threshold = None,
     smoothing_ms: SmoothingMs = None,
     refractory_ms: RefractoryMs = None,
-    stream: Streaming = False,
+    stream: LiveStreaming = None,
     runs: RunsDir = RUNS,
 ) -> None:
     """Serve a model to other programs: keywords over the Wyoming protocol.

@@ -78,12 +78,13 @@ def listen(
     threshold: float | None = None,
     smoothing_ms: float | None = None,
     refractory_ms: float | None = None,
-    stream: bool = False,
+    stream: bool | None = None,
     runs_dir: str | Path | None = None,
 ) -> Iterator[Event]:
     """Yield the keywords said into a microphone, without end: the default one, or that of a number or name.
 
-    Each comes as soon as it is known; its start is then the earliest that it can be. Settings are those of `spot`.
+    Each comes as soon as it is known; its start is then the earliest that it can be. Settings are those of `spot`;
+    the model's stream is used if it has one, unless `stream` is False.
     Needs `pip install 'kwspot[mic]'`: MissingPartError without it, MissingError without a microphone.
     """
     from kwspot.audio.microphone import find_device, microphone_blocks
@@ -96,7 +97,7 @@ def listen(
 
 
 def _opened(
-    model: str | Path | None, runs_dir: str | Path | None, stream: bool, **asked: float | None
+    model: str | Path | None, runs_dir: str | Path | None, stream: bool | None, **asked: float | None
 ) -> tuple[StreamingModel, DetectionSettings]:
     streaming_model = open_model(_name(model), runs_folder(runs_dir), streaming=stream)
     return streaming_model, detection_settings(streaming_model.metadata, **asked)

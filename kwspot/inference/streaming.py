@@ -136,13 +136,17 @@ class Stream:
         return result
 
 
-def open_model(model: str | None, runs_dir: Path, *, streaming: bool = False, threads: int = 0) -> StreamingModel:
+def open_model(
+    model: str | None, runs_dir: Path, *, streaming: bool | None = False, threads: int = 0
+) -> StreamingModel:
     """Open a model by its name in `kwspot models`, or a file, for long sound.
 
-    A stream file carries its state forward; `streaming` takes the one beside a model for whole clips. MissingError
-    without a file.
+    A stream file carries its state forward; `streaming` takes the one beside a model for whole clips, None takes it
+    if there is one. MissingError without a file.
     """
     found = find_model(model, runs_dir, DEFAULT_LONG)
+    if streaming is None:
+        streaming = found.path.with_suffix(STREAM_SUFFIX).is_file()
     if streaming or found.path.name.endswith(STREAM_SUFFIX):
         return Stream(_stream_of(found), name=found.name)
     return SlidingWindow(Spotter(found.path, name=found.name, threads=threads))

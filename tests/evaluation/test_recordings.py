@@ -12,7 +12,7 @@ from kwspot.corpus.recordings import Recording, Word
 from kwspot.errors import MissingError
 from kwspot.evaluation import recordings
 from kwspot.evaluation.metrics import poisson_interval
-from kwspot.evaluation.recordings import judge, measure_recordings, partial_name
+from kwspot.evaluation.recordings import cost, judge, measure_recordings, partial_name
 from kwspot.inference.detector import Event
 from kwspot.inference.model_zoo import FOLDER
 from kwspot.reports.recordings import card_lines, plot_recordings, recordings_table
@@ -305,3 +305,10 @@ def test_models_folders_and_splits_have_partial_files_of_their_own(tmp_path, mon
     asked = [("a/m.onnx", "x", "all"), ("b/m.onnx", "x", "all"), ("a/m.onnx", "y", "all"), ("a/m.onnx", "x", "test")]
     assert len({partial_name(name, Path(folder), split) for name, folder, split in asked}) == 4
     assert partial_name("m", Path("x"), "all") == partial_name("m", tmp_path / "x", "all")
+
+
+def test_smoothing_is_chosen_by_the_rates_around_the_one_asked_for():
+    lucky = [[0.5, 10.0, 0.6], [0.7, 3.0, 0.8], [0.9, 1.0, 0.96]]  # threshold, false alarms an hour, FRR
+    better = [[0.5, 9.0, 0.5], [0.7, 2.0, 0.7], [0.9, 1.0, 0.97]]
+    loud = [[0.9, 1.5, 0.1]]
+    assert sorted([loud, lucky, better], key=lambda curve: cost(curve, 1.0)) == [better, lucky, loud]

@@ -79,4 +79,4 @@ def test_a_purpose_names_the_false_alarms_at_the_models_own_threshold(metadata, 
 
 def test_bundled_models_say_what_they_are_for():
     assert purpose(Spotter.load("keywords10").metadata) == "for single clips"
-    assert purpose(Spotter.load("keywords10_long").metadata).startswith("for long sound: 1.9 false alarms an hour")
+    assert purpose(Spotter.load("keywords10_long").metadata).startswith("for long sound: 2.9 false alarms an hour")

@@ -215,6 +215,8 @@ def test_models_that_hear_long_sound(run, tmp_path):
     assert isinstance(open_model(None, tmp_path), SlidingWindow)
     assert isinstance(open_model("lstm", runs), SlidingWindow)
     assert isinstance(open_model("lstm", runs, streaming=True), Stream)
+    for model, heard_by in (("lstm", Stream), (None, Stream), ("keywords10", SlidingWindow)):
+        assert isinstance(open_model(model, runs, streaming=None), heard_by)
     assert isinstance(open_model(str(run.path / "model.stream.onnx"), runs), Stream)
     with pytest.raises(MissingError, match="no stream of this model; 'kwspot export RUN --stream' writes one"):
         open_model("keywords10", runs, streaming=True)
