@@ -23,7 +23,7 @@ from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError, KwspotError, MissingError
 from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows, table_rows
 from kwspot.inference.detector import keywords_of
-from kwspot.inference.expectation import expectation, purpose
+from kwspot.inference.expectation import estimate, expectation, purpose
 from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter, open_once
@@ -143,13 +143,10 @@ class Answers:
                 takes += takes_of({word: [decoded.waveform]}, decoded.sample_rate, encoder.sample_rate)
         enrolled = enroll_takes([*takes, *other_voices(takes, encoder)], encoder)
         enrolled.write(path)
-        expected, spotting = enrolled.expected, enrolled.metadata["spotting"]
-        said = "With one take a word nothing can be said of how good it is."
-        if expected.n:
-            said = (
-                f"Expected, with each take left out once: {expected.detected:.0%} of your words detected, "
-                f"{expected.accepted:.1%} of other words taken for one. Takes of one voice know one voice."
-            )
+        expected, spotting = enrolled.metadata["enrollment"]["expected"], enrolled.metadata["spotting"]
+        said = f"Expected: {estimate(expected)}."
+        if expected["n"]:
+            said = f"{said} Takes of one voice know one voice."
         if enrolled.spoken:
             said = f"{said} Synthetic voices say {', '.join(enrolled.spoken)} too."
         return {"text": f"{said} Threshold {spotting['threshold']:g}."}
