@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 import signal
+import socket
 from typing import Any
 
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
@@ -107,6 +108,7 @@ class WakeHandler(AsyncEventHandler):
 
     async def run(self) -> None:
         """Answer events until the connection ends; whatever is wrong with one ends it alone, with one line."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # peers may vanish
         try:
             self.streaming_model = await asyncio.get_running_loop().run_in_executor(None, self.open_model)
             self._begin()

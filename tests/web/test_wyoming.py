@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import contextmanager
 import json
+from pathlib import Path
 import re
 import signal
 import socket
@@ -177,6 +178,16 @@ def test_what_is_wrong_or_too_much_ends_its_connection_with_one_line():
             connection.sendall(announced(data=CHUNK, payload_length=3200) + bytes(100))  # and leaves
         (answer,) = asked(port, [Describe()], 1)
         assert Info.is_type(answer.type)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="connections are listed on Linux")
+def test_a_connection_whose_other_side_vanished_is_noticed():
+    with serving() as (port, _), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b'{"type": "describe"}\n')
+        connection.recv(1)
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        (timer,) = [line[5] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"]
+    assert timer.startswith("02:")  # keepalive
 
 
 def test_a_signal_ends_it_while_sound_is_worked_on():
