@@ -72,6 +72,11 @@ def locked(path: Path, busy: str, wait_s: float = 0.0) -> Iterator[None]:
         raise KwspotError(busy) from error
 
 
+def written_ns(path: Path) -> int | None:
+    """Say when a file was written, in ns; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
 def read_bounded(source: Path | IO[bytes], most_bytes: int) -> bytes:
     """Read a file or a stream to its end; IntegrityError if it holds more than `most_bytes` or is no plain file."""
     if isinstance(source, Path):

@@ -9,7 +9,7 @@ import typer
 from kwspot.commands import console
 from kwspot.commands.options import RUNS, Quiet, RunsDir
 from kwspot.errors import ConfigError, MissingError
-from kwspot.files import locked
+from kwspot.files import written_ns
 
 if TYPE_CHECKING:
     from kwspot.enrollment.clips import Take
@@ -94,7 +94,7 @@ def enroll(
         raise ConfigError(f"{path}: there is one; --again replaces it, --add adds words to it")
     if add and not path.exists():
         raise MissingError(f"{path}: no such model to add to; without --add it is made")
-    began_with = _written(path)
+    began_with = written_ns(path)
     encoder = Encoder(threads=1)
     known = keywords_of(Spotter(path, threads=1).labels) if add else []
     takes = _takes(clips, text or [], known, encoder, voices, engine, seed, quiet)
@@ -103,19 +103,11 @@ def enroll(
             takes, encoder, per_hour=per_hour, accepted=ACCEPTED if clips else ACCEPTED_SPOKEN,
             added_to=path if add else None, seed=seed, report=report,
         )  # fmt: skip
-    with locked(path.with_suffix(".lock"), f"{path}: another enroll writes it; run the command again"):
-        if _written(path) != began_with:
-            raise ConfigError(f"{path}: changed while this was made, and left as it is; run the command again")
-        enrolled.write(path)
+    enrolled.replace(path, began_with)
     for line in described(enrolled):
         console.say(line)
     if not quiet:
         console.note(f"wrote {path}; next: kwspot listen --model {name}")
-
-
-def _written(path: Path) -> int | None:
-    """Say when a file was written, in ns; None where there is none."""
-    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _takes(

@@ -28,7 +28,7 @@ from kwspot.enrollment.operating import ACCEPTED, THRESHOLDS, false_alarms_per_h
 from kwspot.enrollment.spoken import N_VOICES
 from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError
-from kwspot.files import sha256_of_file, written_whole
+from kwspot.files import locked, sha256_of_file, written_ns, written_whole
 from kwspot.inference.spotter import SCHEMA, Spotter
 from kwspot.seeding import rng_for, seed_for
 from kwspot.tasks import SILENCE, UNKNOWN
@@ -81,6 +81,16 @@ class Enrolled:
         with written_whole(path) as partial:
             partial.write_bytes(self.content)
         return path
+
+    def replace(self, path: Path, written: int | None) -> Path:
+        """Write the file where one was `written` at that time, or none: what another enroll wrote since is not lost.
+
+        KwspotError if another writes it now, ConfigError if another did; written_ns (files) says the time.
+        """
+        with locked(path.with_suffix(".lock"), f"{path}: another enroll writes it; run this one again"):
+            if written_ns(path) != written:
+                raise ConfigError(f"{path}: changed while this was made, and left as it is; run this again")
+            return self.write(path)
 
 
 def enroll(

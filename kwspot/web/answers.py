@@ -22,6 +22,7 @@ from kwspot.enrollment.recording import refused
 from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError, KwspotError, MissingError
 from kwspot.evaluation.comparison import COLUMNS, choose_runs, notes, sort_rows, table_rows
+from kwspot.files import written_ns
 from kwspot.inference.detector import keywords_of
 from kwspot.inference.expectation import estimate, expectation, purpose
 from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
@@ -135,6 +136,7 @@ class Answers:
         path = enrolled_path(self.runs_dir, name)
         if path.exists() and not again:
             raise ConfigError(f"there is a model '{name}' already; give this one another name")
+        began_with = written_ns(path)
         encoder = Encoder(threads=1)
         takes = []
         for word, sounds in words.items():
@@ -142,7 +144,7 @@ class Answers:
                 decoded = read_waveform(io.BytesIO(b64decode(sound, validate=True)), longest_s=LONGEST_S)
                 takes += takes_of({word: [decoded.waveform]}, decoded.sample_rate, encoder.sample_rate)
         enrolled = enroll_takes([*takes, *other_voices(takes, encoder)], encoder)
-        enrolled.write(path)
+        enrolled.replace(path, began_with)
         expected, spotting = enrolled.metadata["enrollment"]["expected"], enrolled.metadata["spotting"]
         said = f"Expected: {estimate(expected)}."
         if expected["n"]:

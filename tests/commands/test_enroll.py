@@ -111,7 +111,7 @@ def test_words_that_another_process_enrolled_meanwhile_are_not_lost(project, mon
     before = path.read_bytes()
     done = enroll("house", "--clips", "more", "--add")
     assert (done.exit_code, path.read_bytes()) == (2, before)
-    assert "house.onnx: changed while this was made, and left as it is; run the command again" in done.stderr
+    assert "house.onnx: changed while this was made, and left as it is; run this again" in done.stderr
     assert files(project) == ["enrolled/house.onnx"]
 
 

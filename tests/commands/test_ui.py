@@ -20,6 +20,7 @@ from tests.browsers import AXE, CHROMIUM, chromium, served, visit
 from tests.records import make_run
 from tests.sounds import RATE, tone, write_sound
 from tests.voices import USABLE
+from tests.words import word
 
 pytestmark = pytest.mark.slow
 
@@ -377,6 +378,26 @@ def test_a_model_that_is_there_is_replaced_only_if_asked_to(tmp_path):
         assert there.read_bytes() == b"of last week"
         answer = visitor.post("/api/enroll", json=asked | {"again": True})
     assert "already" not in answer.text
+
+
+def test_a_model_that_was_enrolled_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    from kwspot.enrollment.enroll import enroll_takes
+    from kwspot.web.page import build_page
+
+    there = tmp_path / "runs/enrolled/house.onnx"
+
+    def meanwhile(*arguments, **options):
+        made = enroll_takes(*arguments, **options)
+        there.parent.mkdir(parents=True)
+        there.write_bytes(b"of another")
+        return made
+
+    monkeypatch.setattr("kwspot.web.answers.enroll_takes", meanwhile)
+    takes = [b64encode(as_wav(Decoded(word("rise", n), RATE))).decode() for n in range(2)]
+    with testclient.TestClient(build_page(tmp_path / "runs", tmp_path), base_url="http://localhost") as visitor:
+        answer = visitor.post("/api/enroll", json={"name": "house", "words": {"rise": takes}})
+    assert "changed while this was made" in answer.json()["error"]
+    assert there.read_bytes() == b"of another"
 
 
 def test_a_model_that_does_not_say_its_front_end_has_a_picture_all_the_same(spoken, tmp_path):
