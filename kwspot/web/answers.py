@@ -5,8 +5,9 @@ bytes of a sound -> loudest second -> Spotter -> word, posteriors, picture of wa
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 import io
 from pathlib import Path
 from threading import Lock
@@ -28,7 +29,7 @@ from kwspot.inference.expectation import estimate, expectation, purpose
 from kwspot.inference.model_zoo import bundled_models, enrolled_models, enrolled_path, find_model, run_models
 from kwspot.inference.pipeline import detection_settings
 from kwspot.inference.spotter import Prediction, Spotter, open_once
-from kwspot.inference.streaming import SlidingWindow, StreamingModel
+from kwspot.inference.streaming import StreamingModel, open_model
 from kwspot.reports.plots import plot_overlay
 from kwspot.reports.results_table import shown
 from kwspot.reports.sound import plot_prediction
@@ -60,7 +61,7 @@ class Answers:
         described = []
         for name in self.names():
             try:
-                described.append({"name": name, **_described(self.spotter(name))})
+                described.append({"name": name, **_described(self.spotter(name), self._live(name).metadata)})
             except KwspotError:  # `kwspot models` names it
                 continue
         return {
@@ -85,14 +86,14 @@ class Answers:
         return {"sound": sound, **prediction_of(clip, f"a test clip of “{word}”", self.spotter(name))}
 
     def open_model(self, name: str) -> StreamingModel:
-        """Open a model for live sound; MissingError for one not offered."""
-        return SlidingWindow(self.spotter(name))
+        """Open a model for live sound, as its stream if it has one; MissingError for one not offered."""
+        return copy(self._live(name))  # one file is open for all, and what each visitor said is the copy's
 
     def expected(self, name: str, threshold: float) -> dict[str, Any]:
         """Say what a threshold costs; ConfigError if it is no posterior."""
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold: a number from 0 to 1 is needed, got {threshold:g}")
-        return {"text": expectation(self.spotter(name).metadata, threshold)}
+        return {"text": expectation(self._live(name).metadata, threshold)}
 
     def comparison(self, named: str = "") -> dict[str, Any]:
         """Return the results table of the finished runs as texts, and their learning curves.
@@ -162,23 +163,35 @@ class Answers:
 
     def spotter(self, name: str) -> Spotter:
         """Open a model that is offered, once for as long as its file does not change; MissingError for any other."""
+        return open_once(self._offered(name), name, threads=1)
+
+    def _live(self, name: str) -> StreamingModel:
+        path = self._offered(name)
+        return _opened(name, self.runs_dir, path.stat().st_mtime_ns if path.is_file() else 0)
+
+    def _offered(self, name: str) -> Path:
         if name not in self.names():
             raise MissingError(f"{name}: no such model")
-        return open_once(find_model(name, self.runs_dir).path, name, threads=1)
+        return find_model(name, self.runs_dir).path
 
 
-def _described(spotter: Spotter) -> dict[str, Any]:
-    """Say of a model what a person chooses it by."""
+@lru_cache(maxsize=16)
+def _opened(name: str, runs_dir: Path, _changed: int) -> StreamingModel:
+    """Open a model for live sound, once for as long as its file does not change."""
+    return open_model(name, runs_dir, streaming=None, threads=1)
+
+
+def _described(spotter: Spotter, live: Mapping[str, Any]) -> dict[str, Any]:
+    """Say of a model what a person chooses it by; `live` is the metadata of what hears live sound."""
     known, words = spotter.metadata, keywords_of(spotter.labels)
-    threshold = detection_settings(known).threshold
     facts = [
         "your own words" if "enrollment" in known else f"{len(words)} words",
         f"{known['n_parameters']:,} parameters" if known.get("n_parameters") else "",
         f"{spotter.path.stat().st_size / 1e6:.1f} MB",
         f"{known['accuracy_test']:.1%} of test clips right" if known.get("accuracy_test") else "",
-        purpose(known),
+        purpose(live),
     ]
-    return {"about": " · ".join(filter(None, facts)), "words": words, "threshold": threshold}
+    return {"about": " · ".join(filter(None, facts)), "words": words, "threshold": detection_settings(live).threshold}
 
 
 def prediction_of(decoded: Decoded, title: str, spotter: Spotter) -> dict[str, Any]:

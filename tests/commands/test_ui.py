@@ -15,6 +15,7 @@ import pytest
 from kwspot import Spotter
 from kwspot.audio.reading import Decoded, as_wav
 from kwspot.corpus.layout import TEST, which_split
+from kwspot.inference.expectation import purpose
 from kwspot.synthesis.engines import ENGINES, Engine, Utterance
 from tests.browsers import AXE, CHROMIUM, chromium, served, visit
 from tests.records import make_run
@@ -378,6 +379,24 @@ def test_a_model_that_is_there_is_replaced_only_if_asked_to(tmp_path):
         assert there.read_bytes() == b"of last week"
         answer = visitor.post("/api/enroll", json=asked | {"again": True})
     assert "already" not in answer.text
+
+
+def test_live_sound_goes_through_the_stream_of_a_model_that_has_one(tmp_path):
+    from kwspot.inference.streaming import Stream
+    from kwspot.web.answers import Answers
+
+    answers = Answers(tmp_path / "runs", tmp_path, "keywords10", enrolling=False)
+    first, second = answers.open_model("keywords10_long"), answers.open_model("keywords10_long")
+    assert isinstance(first, Stream)
+    assert not isinstance(answers.open_model("keywords10"), Stream)
+    one, other = np.random.default_rng(0).normal(0, 0.1, (2, 2 * RATE)).astype(np.float32)
+    alone = answers.open_model("keywords10_long").feed(other)
+    first.feed(one)
+    np.testing.assert_array_equal(second.feed(other), alone)  # visitors do not hear each other
+    described = next(one for one in answers.models()["models"] if one["name"] == "keywords10_long")
+    assert described["threshold"] == first.metadata["spotting"]["threshold"]
+    assert described["threshold"] != Spotter.load("keywords10_long").metadata["spotting"]["threshold"]
+    assert purpose(first.metadata) in described["about"]
 
 
 def test_a_model_that_was_enrolled_meanwhile_is_not_replaced(tmp_path, monkeypatch):
