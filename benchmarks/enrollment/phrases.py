@@ -43,7 +43,6 @@ from kwspot.enrollment.encoder import Encoder
 from kwspot.enrollment.endpoints import MARGIN_S, endpoints
 from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.head import Head
-from kwspot.enrollment.operating import ACCEPTED_SPOKEN
 from kwspot.enrollment.spoken import N_VOICES, speak
 from kwspot.evaluation.false_alarms import at_rate
 from kwspot.evaluation.recordings import is_near
@@ -111,7 +110,7 @@ def enroll(phrase: str, encoder: Encoder, seed: int, spoken: Path) -> Model:
     """Enroll a phrase from text, and take the head out of the file."""
     folder = spoken / f"enrolled-{phrase.replace(' ', '_')}-{seed}"
     takes = speak([phrase], n_voices=N_VOICES, seed=seed, engines=ENROLLED_BY, folder=folder)
-    made = enroll_takes(takes, encoder, accepted=ACCEPTED_SPOKEN, seed=seed)
+    made = enroll_takes(takes, encoder, seed=seed)
     tensors = {each.name: to_array(each) for each in onnx.load_from_string(made.content).graph.initializer}
     head = Head(tuple(made.metadata["labels"]), *(tensors[f"head_{name}"] for name in ("mean", "weight", "bias")))
     return Model(phrase, head, int(made.metadata["clip_length"]), detection_settings(made.metadata))

@@ -137,11 +137,14 @@ def _by_ffmpeg(path: Path, refused: AudioError, block_s: float) -> Iterator[tupl
     """Decode what libsndfile refused; its own reason stands where ffmpeg refuses it too."""
     if not ffmpeg.is_installed():
         raise AudioError(path, refused.reason + ffmpeg.HINT)
-    with ffmpeg.decoding(path) as stream:
-        blocks = _decoded(path, stream.fileno(), block_s)
-        try:
-            first = next(blocks)
-        except AudioError:
-            raise refused from None
-        yield first
-        yield from blocks
+    try:
+        with ffmpeg.decoding(path) as stream:
+            blocks = _decoded(path, stream.fileno(), block_s)
+            try:
+                first = next(blocks)
+            except AudioError:
+                raise refused from None
+            yield first
+            yield from blocks
+    except ffmpeg.DamagedError as error:
+        raise AudioError(path, str(error)) from error

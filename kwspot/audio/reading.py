@@ -130,6 +130,8 @@ def _by_ffmpeg(path: Path, refused: AudioError, longest_s: float | None, start_s
     """Read what libsndfile refused; its own reason stands where ffmpeg refuses it too."""
     try:
         content = ffmpeg.decoded(path)
+    except ffmpeg.DamagedError as error:
+        raise AudioError(path, str(error)) from error
     except IntegrityError as error:
         raise AudioError(path, f"{error}, decoded by ffmpeg; cut it into shorter files") from error
     if not content:
@@ -199,13 +201,20 @@ def require_hz(rate: float) -> int:
 
 
 def duration_s(path: Path) -> float:
-    """Return the length of a file in seconds, from its header."""
+    """Return the length of a file in seconds, from its header if that says it."""
     check_readable(path)
+    if (promised := promised_s(path)) is not None:
+        return promised
+    decoded = read_waveform(path)  # by ffmpeg, if by anything
+    return len(decoded.waveform) / decoded.sample_rate
+
+
+def promised_s(path: Path) -> float | None:
+    """Return the length in seconds that the header of a file promises; None without a header that libsndfile reads."""
     try:
         info = soundfile.info(decoder_name(path))
     except soundfile.SoundFileError:
-        decoded = read_waveform(path)  # by ffmpeg, if by anything
-        return len(decoded.waveform) / decoded.sample_rate
+        return None
     return float(info.frames / info.samplerate)
 
 

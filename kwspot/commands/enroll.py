@@ -82,7 +82,6 @@ def enroll(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import enroll_takes, require_rate
-    from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN
     from kwspot.inference.detector import keywords_of
     from kwspot.inference.model_zoo import enrolled_path
     from kwspot.inference.spotter import Spotter
@@ -100,9 +99,8 @@ def enroll(
     takes = _takes(clips, text or [], known, encoder, voices, engine, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(
-            takes, encoder, per_hour=per_hour, accepted=ACCEPTED if clips else ACCEPTED_SPOKEN,
-            added_to=path if add else None, seed=seed, report=report,
-        )  # fmt: skip
+            takes, encoder, per_hour=per_hour, added_to=path if add else None, seed=seed, report=report
+        )
     enrolled.replace(path, began_with)
     for line in described(enrolled):
         console.say(line)

@@ -170,7 +170,7 @@ def _runs_of(name: str, runs: Path) -> "list[Run]":
 
 def _csv_row(run: "Run", evaluation: Mapping[str, Any]) -> list[Any]:
     known = {"run": run.id, "corpus": evaluation["corpus"]["name"]}
-    known |= dict(zip(("accuracy_low", "accuracy_high"), evaluation["interval"], strict=True))
+    known |= dict(zip(("accuracy_low", "accuracy_high"), evaluation["interval"] or (None, None), strict=True))
     return [known[key] if key in known else evaluation[key] for key in CSV_HEAD]
 
 

@@ -168,8 +168,9 @@ class Reactions:
         values |= {"POSTERIOR": f"{event.posterior:.6f}"}
         environment = os.environ | {f"KWSPOT_{key}": value for key, value in values.items()}
         process = subprocess.Popen(
-            self.command, shell=True, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
-        )
+            self.command, shell=True, env=environment, stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(), stderr=sys.stderr.fileno(),
+        )  # fmt: skip
         self._running.append((event.word, process))
 
     def checked(self, blocks: Iterator["Waveform"]) -> Iterator["Waveform"]:

@@ -95,9 +95,15 @@ def _table(listed: dict[str, dict[str, Any]]) -> list[str]:
     from kwspot.reports.results_table import ABSENT, align
 
     def row(name: str, known: dict[str, Any]) -> list[str]:
-        accuracy = known["accuracy_test"]
+        accuracy, size = known.get("accuracy_test"), known.get("n_parameters")
         percent = ABSENT if accuracy is None else f"{100 * accuracy:.1f}"
-        return [name, str(len(known["labels"])), percent, f"{known['n_parameters']:,}", f"{known['size_bytes']:,}"]
+        return [
+            name,
+            str(len(known["labels"])),
+            percent,
+            ABSENT if size is None else f"{size:,}",
+            f"{known['size_bytes']:,}",
+        ]
 
     head = ["model", "classes", "test acc %", "parameters", "bytes"]
     return align([head, *(row(name, known) for name, known in listed.items())])

@@ -1,15 +1,26 @@
 """Options and arguments that several commands share, defined once, with shell completion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from kwspot.errors import KwspotError
+from kwspot.errors import ConfigError, KwspotError
+
+T = TypeVar("T")
 
 DATA = Path("data")
 RUNS = Path("runs")
+
+
+def only_one(found: Iterable[T], option: str) -> Iterator[T]:
+    """Return the one recording that an option is for; ConfigError if there are more, or none."""
+    first = list(islice(found, 2))
+    if len(first) != 1:
+        raise ConfigError(f"--{option}: one recording at a time; give one")
+    return iter(first)
 
 
 def _complete(names: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:

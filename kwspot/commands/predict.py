@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, AsCsv, AsJson, DataDir, ModelName, Quiet, RawRate, RunsDir
+from kwspot.commands.options import DATA, RUNS, AsCsv, AsJson, DataDir, ModelName, Quiet, RawRate, RunsDir, only_one
 from kwspot.errors import ConfigError, KwspotError
 from kwspot.names import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kwspot.audio.inputs import Source
     from kwspot.inference.spotter import Prediction, Spotter
 
@@ -74,7 +72,7 @@ def predict(
         from kwspot.reports.style import check_form
 
         check_form(plot)
-    from kwspot.audio.inputs import Source, expand
+    from kwspot.audio.inputs import Pipe, Source, expand
     from kwspot.corpus.layout import random_test_clip
     from kwspot.inference.batch import predict_all
     from kwspot.inference.spotter import Spotter
@@ -86,7 +84,10 @@ def predict(
     else:
         sources, known = expand(paths or (), raw_rate), {}
     if plot:
-        sources = iter([_only(sources)])
+        (source,) = only_one(sources, "plot")
+        if isinstance(source.file, Pipe):
+            raise ConfigError("--plot: draws a file, and no pipe")
+        sources = iter([source])
     lines = Lines(spotter.name, form, paths or (), known, min(top, len(spotter.labels)))
     n_failed = 0
     with console.progress("predict", unit="clips", quiet=quiet or sys.stdout.isatty(), brief=True) as report:
@@ -100,27 +101,17 @@ def predict(
             else:
                 lines.result(source.name, result)
                 if plot:
-                    _draw(source, spotter, plot)
+                    _draw(source, spotter, plot, threshold)
     if n_failed:
         raise typer.Exit(KwspotError.exit_code)
 
 
-def _only(sources: "Iterator[Source]") -> "Source":
-    """Return the one source there is to draw."""
-    from kwspot.audio.inputs import Pipe
-
-    source = next(sources)
-    if next(sources, None) is not None or isinstance(source.file, Pipe):
-        raise ConfigError("--plot draws one file; give one, and no pipe")
-    return source
-
-
-def _draw(source: "Source", spotter: "Spotter", plot: Path) -> None:
+def _draw(source: "Source", spotter: "Spotter", plot: Path, threshold: float) -> None:
     from kwspot.audio.reading import LONGEST_S, read_waveform
     from kwspot.reports.sound import plot_prediction
 
     assert isinstance(source.file, Path)
-    plot_prediction(read_waveform(source.file, longest_s=LONGEST_S), spotter, plot)
+    plot_prediction(read_waveform(source.file, longest_s=LONGEST_S), spotter, plot, threshold=threshold)
     console.note(f"wrote {plot}")
 
 

@@ -1,8 +1,6 @@
 """`kwspot spot`."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import islice
 import json
 from pathlib import Path
 import sys
@@ -23,8 +21,9 @@ from kwspot.commands.options import (
     SmoothingMs,
     Streaming,
     Threshold,
+    only_one,
 )
-from kwspot.errors import ConfigError, KwspotError
+from kwspot.errors import KwspotError
 from kwspot.names import escaped
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def spot(
     )
     sounds = long_sounds(paths, streaming_model.sample_rate, raw_rate)
     if plot or form in ("labels", "textgrid", "srt"):
-        sounds = _only(sounds, "plot" if plot else form)
+        sounds = only_one(sounds, "plot" if plot else form)
     lines, trace = EventLines(streaming_model.name, form), Trace() if plot else None
     n_failed = n_recordings = 0
     with console.progress("spot", unit="s", quiet=quiet, brief=True) as report:
@@ -130,14 +129,6 @@ def spot(
         raise typer.Exit(KwspotError.exit_code)
 
 
-def _only(sounds: "Iterator[Sound]", option: str) -> "Iterator[Sound]":
-    """Return the one sound there is; ConfigError if there are more."""
-    found = list(islice(sounds, 2))
-    if len(found) > 1:
-        raise ConfigError(f"--{option}: one recording at a time; give one")
-    return iter(found)
-
-
 class Passed:
     """Counts the sound that passes, and reports it: seconds of each recording."""
 
@@ -147,11 +138,10 @@ class Passed:
 
     def __call__(self, blocks: "Iterator[Waveform]", name: str) -> "Iterator[Waveform]":
         """Pass on the blocks of a recording."""
-        from kwspot.audio.reading import duration_s
+        from kwspot.audio.reading import promised_s
 
-        before_s, total_s = self.seconds, None
-        with suppress(KwspotError):
-            total_s = duration_s(Path(name)) if Path(name).is_file() else None
+        before_s = self.seconds
+        total_s = promised_s(Path(name)) if Path(name).is_file() else None
         for block in blocks:
             yield block
             self.seconds += len(block) / self.sample_rate

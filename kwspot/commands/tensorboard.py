@@ -27,6 +27,6 @@ def tensorboard(
         raise MissingError(f"{runs}: no runs with events yet; 'kwspot train NAME' makes one")
     console.note(f"TensorBoard over {runs}: http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", str(port)]
-    done = subprocess.run([*command, "--host", "127.0.0.1"], check=False)
+    done = subprocess.run([*command, "--host", "127.0.0.1"], check=False, stderr=sys.stderr.fileno())
     if done.returncode:
         raise KwspotError(f"TensorBoard ended with {done.returncode}; is port {port} taken? --port chooses another")

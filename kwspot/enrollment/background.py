@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,9 +76,9 @@ def read_background(encoder: Encoder, window_length: int) -> Background:
     try:
         with np.load(path) as file:
             stored = dict(file)
-    except (OSError, ValueError) as error:
+        about: Mapping[str, Any] = json.loads(str(stored["about"]))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise IntegrityError(f"{path}: cannot be read; install kwspot again") from error
-    about: Mapping[str, Any] = json.loads(str(stored["about"]))
     if about["encoder_sha256"] != sha256_of_file(encoder.path):
         raise IntegrityError(f"{path}: of another encoder; benchmarks/enrollment/background.py writes it anew")
     lengths = np.unique(stored["n_samples"])

@@ -23,7 +23,8 @@ from kwspot.audio.reading import (
     AudioError,
     Waveform,
     as_waveform,
-    duration_s,
+    check_readable,
+    promised_s,
     read_waveform,
     require_hz,
     resample,
@@ -183,9 +184,14 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
 
 
 def _read(word: str, speaker: str | None, path: Path, sample_rate: int) -> Take:
-    if word not in (UNKNOWN, SILENCE) and (seconds := duration_s(path)) > LONGEST_CLIP_S:
+    check_readable(path)
+    decoded, seconds = None, promised_s(path)
+    if seconds is None:  # what ffmpeg decodes says it no sooner
+        decoded = read_waveform(path)
+        seconds = len(decoded.waveform) / decoded.sample_rate
+    if word not in (UNKNOWN, SILENCE) and seconds > LONGEST_CLIP_S:
         raise AudioError(path, f"{seconds:.1f} s long; a clip holds one word, of {LONGEST_S:g} s at most")
-    decoded = read_waveform(path)
+    decoded = decoded or read_waveform(path)
     waveform = resample(decoded.waveform, decoded.sample_rate, sample_rate)
     return _checked(word, speaker, str(path), waveform, sample_rate)
 

@@ -24,7 +24,7 @@ from kwspot.enrollment.examples import Examples, Source, embed_takes, window_len
 from kwspot.enrollment.expected import Expected, expect
 from kwspot.enrollment.fitting import fit_examples, require_speech
 from kwspot.enrollment.head import Head
-from kwspot.enrollment.operating import ACCEPTED, THRESHOLDS, false_alarms_per_hour, threshold_for
+from kwspot.enrollment.operating import ACCEPTED, ACCEPTED_SPOKEN, THRESHOLDS, false_alarms_per_hour, threshold_for
 from kwspot.enrollment.spoken import N_VOICES
 from kwspot.enrollment.voices import other_voices
 from kwspot.errors import ConfigError
@@ -107,7 +107,8 @@ def enroll(
     The words `unknown` and `silence` stand for other speech and for noise. So many `voices` of every fast synthesiser
     that is installed say the words too, where their names are English for what was recorded. With `path` the model is
     also written there.
-    ConfigError or IntegrityError for clips that cannot be used, ConfigError for settings that make no sense.
+    ConfigError or IntegrityError for clips that cannot be used, ValueError for samples or a rate that are none,
+    ConfigError for settings that make no sense.
     """
     require_rate(false_alarms_per_hour)
     if voices < 0:
@@ -132,7 +133,7 @@ def enroll_takes(
     encoder: Encoder,
     *,
     per_hour: float | None = None,
-    accepted: float = ACCEPTED,
+    accepted: float | None = None,
     added_to: Path | None = None,
     seed: int = 1,
     report: Callable[..., None] = lambda done, total: None,
@@ -140,9 +141,9 @@ def enroll_takes(
     """Make a model of takes, and of those that a model file was made of.
 
     `per_hour` false alarms are allowed in an hour of other people's speech, by default 1, or as many as the model that
-    is added to allows; the fraction `accepted` of other words is taken for one of these. ConfigError for the same clip
-    twice, or words that do not fit into the window of the model they are added to; IntegrityError for a word that is
-    only noise.
+    is added to allows; the fraction `accepted` of other words is taken for one of these, by default fewer where there
+    are recordings (operating.py). ConfigError for the same clip twice, or words that do not fit into the window of the
+    model they are added to; IntegrityError for a word that is only noise.
     """
     if not any(take.is_keyword for take in takes):
         raise ConfigError("no words to enroll: only clips of unknown speech or noise")
@@ -159,6 +160,9 @@ def enroll_takes(
     noises = encoder.embed(generated_noise(window_length, rng_for(seed, "noise")))
     background = read_background(encoder, window_length).without(examples.keywords)
     require_speech(examples, background, noises)
+    if accepted is None:
+        heard = [source for source in examples.sources if not source.spoken]
+        accepted = ACCEPTED if any(source.word in examples.keywords for source in heard) else ACCEPTED_SPOKEN
     head = fit_examples(examples, background, noises, accepted=accepted)
     expected = expect(examples, background, noises, seed_for(seed, "folds"), accepted)
     metadata = _metadata(encoder, head, examples, seed) | {

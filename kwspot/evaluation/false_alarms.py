@@ -70,6 +70,7 @@ def match(events: Sequence[Event], spoken: Sequence[Spoken], keywords: Sequence[
             wrong[i] = event.word
         else:
             false_alarms.append((event.word, said.clip if said else "noise"))
+    false_alarms += [(word, spoken[i].clip) for i, word in wrong.items() if i in detected]  # beside its own
     missed = [i for i, said in enumerate(spoken) if said.word in keywords and i not in detected]
     return Outcome(
         [spoken[i] for i in missed],

@@ -30,7 +30,7 @@ from kwspot.errors import MissingError
 from kwspot.evaluation.false_alarms import at_rate
 from kwspot.evaluation.metrics import poisson_interval
 from kwspot.experiments.runs import MODEL, RECORDINGS, STREAM, STREAMED, WINDOWS, Run
-from kwspot.files import digest_of, write_json
+from kwspot.files import digest_of, write_json, write_text
 from kwspot.inference.detector import DetectionSettings, Event, Smoother, keywords_of
 from kwspot.inference.pipeline import detection_settings, detector_of
 from kwspot.inference.spotter import Spotter
@@ -309,9 +309,8 @@ def _lines(
                 for line in map(json.loads, rest):
                     done[line["name"]] = line
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(of_this + "\n")
-        file.writelines(json.dumps(line) + "\n" for line in done.values())
+    write_text(partial, "".join(f"{line}\n" for line in [of_this, *map(json.dumps, done.values())]))
+    with partial.open("a", encoding="utf-8") as file:
         for i, recording in enumerate(recordings):
             report(i, len(recordings), recording.source)
             if recording.name not in done:

@@ -2,7 +2,7 @@
 
     recordings of a split × conditions.CONDITIONS -> `robustness-<split>.json` in the run's folder
 
-Every clip is read as `predict` reads it, changed, and predicted by the spotter: cut to the centre second where it got
+Every clip is read as `predict` reads it, changed, and predicted by the spotter: cut to its loudest second where it got
 longer. Clips of `silence` are left out: there is no speech to set a noise against.
 """
 

@@ -106,15 +106,22 @@ class _Candidate:
 class Detector:
     """Smoothed posteriors as they come -> events, each when the word has left the span of a row.
 
-    The first row ends `step_s` after `lead_s`.
+    The first row ends `step_s` after `lead_s`. Keywords that are none of `words`, if these are given, are passed over.
     """
 
     def __init__(
-        self, labels: Sequence[str], settings: DetectionSettings, *, step_s: float, span_s: float, lead_s: float = 0.0
+        self,
+        labels: Sequence[str],
+        settings: DetectionSettings,
+        *,
+        step_s: float,
+        span_s: float,
+        lead_s: float = 0.0,
+        words: Sequence[str] | None = None,
     ) -> None:
         self.labels, self.settings = labels, settings
         self.step_s, self.span_s, self.lead_s = step_s, span_s, lead_s
-        self._keywords = [labels.index(word) for word in keywords_of(labels)]
+        self._keywords = [labels.index(word) for word in keywords_of(labels) if words is None or word in words]
         self._quiet = max(1, round(settings.refractory_ms / 1000 / step_s))  # rows without a word that end an event
         self._longest = round(span_s / step_s) + self._quiet  # rows that can hold one word, and a little more
         self._n_rows = 0

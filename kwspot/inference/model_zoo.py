@@ -57,7 +57,8 @@ def enrolled_path(runs_dir: Path, name: str) -> Path:
 
     Another is a bundled model and, unless a model of this name is there already, a run.
     """
-    if not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|') or name.endswith(SUFFIX):
+    is_other = f"{name}{SUFFIX}".endswith((2 * SUFFIX, STREAM_SUFFIX))
+    if is_other or not (name.isprintable() and name[:1].isalnum()) or set(name) & set('/\\:*?"<>|'):
         raise ConfigError(f"'{name}': no name for a model; letters, digits, '-' and '_' make one, '{SUFFIX}' is added")
     if len(name.encode()) > LONGEST_NAME:
         raise ConfigError(f"'{name[:20]}…': too long a name for a model; {LONGEST_NAME} letters at most")

@@ -5,7 +5,7 @@
 With every streaming model a row is about the second of sound that ends with it: `span_length`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -30,26 +30,30 @@ def detection_settings(metadata: Mapping[str, Any], **changes: float | None) -> 
     return replace(settings, **{name: value for name, value in changes.items() if value is not None})
 
 
-def detector_of(streaming_model: StreamingModel, settings: DetectionSettings) -> Detector:
-    """Make a detector for the rows of a model."""
+def detector_of(
+    streaming_model: StreamingModel, settings: DetectionSettings, words: Sequence[str] | None = None
+) -> Detector:
+    """Make a detector for the rows of a model, of these keywords only or of all."""
     step_s, span_s, lead_s = (
         n / streaming_model.sample_rate
         for n in (streaming_model.step_length, streaming_model.span_length, streaming_model.lead_length)
     )
-    return Detector(streaming_model.labels, settings, step_s=step_s, span_s=span_s, lead_s=lead_s)
+    return Detector(streaming_model.labels, settings, step_s=step_s, span_s=span_s, lead_s=lead_s, words=words)
 
 
 class Spotting:
-    """One sound as it passes through a model: `feed` it, then `finish`; both return events.
+    """One sound as it passes through a model: `feed` it, then `finish`; both return events, of `words` only or of all.
 
     `hear` in place of `feed` returns them as soon as they are known.
     """
 
-    def __init__(self, streaming_model: StreamingModel, settings: DetectionSettings) -> None:
+    def __init__(
+        self, streaming_model: StreamingModel, settings: DetectionSettings, words: Sequence[str] | None = None
+    ) -> None:
         self.streaming_model = streaming_model
         self.step_s = streaming_model.step_length / streaming_model.sample_rate
         self._smoother = Smoother(settings.smoothing_ms, self.step_s)
-        self._detector = detector_of(streaming_model, settings)
+        self._detector = detector_of(streaming_model, settings, words)
         self._n_samples = 0
         self._n_heard = 0  # events that are not over and were returned by `hear`: none or one
         streaming_model.reset()

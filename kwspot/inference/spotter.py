@@ -257,6 +257,9 @@ def _wrong(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield "a window longer than a clip, or a clip longer than a minute"
     elif not 0 < metadata.get("step_length", 1) <= metadata["clip_length"] >= metadata.get("lead_length", 0):
         yield "a step longer than a clip"
+    figures = ("n_parameters", "macs", "accuracy_validation", "accuracy_test")
+    if unfit := [key for key in figures if not (metadata.get(key) is None or _is_number(metadata[key]))]:
+        yield f"{', '.join(unfit)} that is no number"
     spotting = metadata.get("spotting") or {}
     if not isinstance(spotting, dict) or not all(_is_number(spotting.get(key, 0)) for key in SPOTTING):
         yield "spotting that is no settings of detection"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kwspot.audio.blocks import Resampler
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, find_model
+from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, find_model, runs_folder
 from kwspot.inference.spotter import Spotter, open_session, read_metadata, require_graph, run_session
 
 AT_ONCE = 32  # windows
@@ -106,7 +106,7 @@ class Stream:
     @classmethod
     def load(cls, model: str | Path, *, input_rate: int | None = None, runs_dir: str | Path | None = None) -> "Stream":
         """Open the stream of a model by its name in `kwspot models`, or a file; MissingError if it has none."""
-        found = find_model(str(model), None if runs_dir is None else Path(runs_dir))
+        found = find_model(str(model), runs_folder(runs_dir))
         return cls(_stream_of(found), input_rate=input_rate, name=found.name)
 
     def reset(self) -> None:
@@ -142,7 +142,8 @@ def open_model(
     """Open a model by its name in `kwspot models`, or a file, for long sound.
 
     A stream file carries its state forward; `streaming` takes the one beside a model for whole clips, None takes it
-    if there is one. MissingError without a file.
+    if there is one. Windows are computed in so many `threads` (0: one a core), a stream in one. MissingError without
+    a file.
     """
     found = find_model(model, runs_dir, DEFAULT_LONG)
     if streaming is None:

@@ -35,7 +35,9 @@ MOST_NAMED = 60  # keywords in one figure; the names of more would stand on each
 LEAST_SHOWN = 0.2  # highest posterior below which a word has no line of its own
 
 
-def plot_prediction(sound: Decoded, spotter: Spotter, path: Path, *, beside: bool = True) -> tuple[Prediction, float]:
+def plot_prediction(
+    sound: Decoded, spotter: Spotter, path: Path, *, beside: bool = True, threshold: float = 0.0
+) -> tuple[Prediction, float]:
     """Predict the loudest part of a sound and draw it; return the prediction, and where that part begins (s).
 
     Shaded is the word: where that part sounds. `beside` draws the likeliest words too.
@@ -44,7 +46,7 @@ def plot_prediction(sound: Decoded, spotter: Spotter, path: Path, *, beside: boo
     waveform = resample(sound.waveform, sound.sample_rate, rate)
     start = loudest(waveform, spotter.clip_length)
     clip = spotter.fit(waveform[start : start + spotter.clip_length], rate)
-    (prediction,) = spotter.predict_clips([clip], N_TOP)
+    (prediction,) = spotter.predict_clips([clip], N_TOP, threshold)
     front_end = _front_end(spotter.metadata)
     word = None if is_silent(clip) else [start / rate + end_s for end_s in sounding(clip, rate)]
     with drawing(path, 7.2 if beside else 5.0, 4.6 if front_end else 3.0, fitted=True) as (figure, whole):

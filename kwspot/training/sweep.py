@@ -13,6 +13,7 @@ a trial whose process is gone is taken again.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+import json
 from pathlib import Path
 import time
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for end in (0, -1):  # so that a misspelt key is said before anything is trained
-        load_experiment(name, registry, [*overrides, *(f"{d.key}={d.values[end]}" for d in dimensions)])
+        load_experiment(name, registry, [*overrides, *(f"{d.key}={json.dumps(d.values[end])}" for d in dimensions)])
     base = load_experiment(name, registry, overrides)
     deciding = [base.deciding(), seed, [[d.key, d.values] for d in dimensions]]
     path = runs_dir / FOLDER / f"{name}-{digest_of(deciding)[:8]}.log"
@@ -132,7 +133,7 @@ def search(
         with _taken(study, path, dimensions, n_trials, seed) as trial:
             if trial is None:
                 break
-            chosen = [f"{key}={value}" for key, value in trial.params.items()]
+            chosen = [f"{key}={json.dumps(value)}" for key, value in trial.params.items()]
             experiment = load_experiment(name, registry, [*overrides, *chosen])
             judge = Judge(callbacks(experiment), trial)
             while _elsewhere(study, path, trial) and not judge.callbacks.should_stop():

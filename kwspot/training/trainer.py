@@ -176,6 +176,7 @@ class Trainer:
         targets = labels
         if self.vary is not None:
             features, lengths, targets = self.vary(features, lengths, labels, n_clips, draw)
+            labels = targets if targets.ndim == 1 else targets.argmax(1)  # a keyword that was cut is none any more
         n, share = len(labels), self.group.share
         features, lengths, labels, targets = share(features), share(lengths), share(labels), share(targets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from kwspot.audio.reading import LONGEST_S, Decoded, as_wav, read_waveform
+from kwspot.audio.reading import LONGEST_S, Decoded, Waveform, as_wav, read_waveform, resample
 from kwspot.corpus.layout import has_test_clips, random_test_clip
 from kwspot.enrollment.clips import takes_of
 from kwspot.enrollment.encoder import Encoder
@@ -139,11 +139,9 @@ class Answers:
             raise ConfigError(f"there is a model '{name}' already; give this one another name")
         began_with = written_ns(path)
         encoder = Encoder(threads=1)
-        takes = []
-        for word, sounds in words.items():
-            for sound in sounds:
-                decoded = read_waveform(io.BytesIO(b64decode(sound, validate=True)), longest_s=LONGEST_S)
-                takes += takes_of({word: [decoded.waveform]}, decoded.sample_rate, encoder.sample_rate)
+        rate = encoder.sample_rate
+        clips = {word: [_waveform(sound, rate) for sound in sounds] for word, sounds in words.items()}
+        takes = takes_of(clips, rate, rate)
         enrolled = enroll_takes([*takes, *other_voices(takes, encoder)], encoder)
         enrolled.replace(path, began_with)
         expected, spotting = enrolled.metadata["enrollment"]["expected"], enrolled.metadata["spotting"]
@@ -179,6 +177,12 @@ class Answers:
 def _opened(name: str, runs_dir: Path, _changed: int) -> StreamingModel:
     """Open a model for live sound, once for as long as its file does not change."""
     return open_model(name, runs_dir, streaming=None, threads=1)
+
+
+def _waveform(sound: str, sample_rate: int) -> Waveform:
+    """Decode a WAV in base64: (n_samples,) at the rate wanted."""
+    decoded = read_waveform(io.BytesIO(b64decode(sound, validate=True)), longest_s=LONGEST_S)
+    return resample(decoded.waveform, decoded.sample_rate, sample_rate)
 
 
 def _described(spotter: Spotter, live: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     describe                                -> info: the model, a wake word for each of its keywords
     detect {names}, audio-start, audio-chunk…  -> detection {name, timestamp} as soon as a word is above the threshold
-    audio-stop                              -> not-detected, if there was none
+    audio-stop                              -> what only the end of the sound makes known; not-detected, if none was
     what cannot be used, or is too much     -> error, and the connection ends
 
 Each connection is one sound, of any rate. The `wyoming` package does the protocol; events are read here, where an
@@ -10,13 +10,14 @@ announced length is looked at before it is waited for.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 import signal
 import socket
 from typing import Any
 
+import numpy as np
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
@@ -34,6 +35,7 @@ from kwspot.inference.detector import DetectionSettings, keywords_of
 from kwspot.inference.pipeline import Spotting
 from kwspot.inference.streaming import StreamingModel
 
+MOST_CLIENTS = 64  # at once
 MOST_S = 10.0  # of a chunk; satellites send less than 0.1
 MOST_BYTES = 2 * 2**20  # of a chunk: ten seconds at 48 kHz in stereo are 1.9 MB
 MOST_DATA = 2**16  # bytes of what describes an event, as asyncio has it for a line
@@ -99,10 +101,11 @@ class WakeHandler(AsyncEventHandler):
         open_model: Callable[[], StreamingModel],
         settings: DetectionSettings,
         refuse: Callable[[str], None],
+        places: asyncio.Semaphore,
         *streams: Any,
     ) -> None:
         super().__init__(*streams)
-        self.open_model, self.settings, self.refuse = open_model, settings, refuse
+        self.open_model, self.settings, self.refuse, self.places = open_model, settings, refuse, places
         self.to_mono = AudioChunkConverter(width=2, channels=1)
         self.names: list[str] | None = None  # that are wanted; None: all
 
@@ -110,10 +113,13 @@ class WakeHandler(AsyncEventHandler):
         """Answer events until the connection ends; whatever is wrong with one ends it alone, with one line."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # peers may vanish
         try:
-            self.streaming_model = await asyncio.get_running_loop().run_in_executor(None, self.open_model)
-            self._begin()
-            while (event := await read_event(self.reader)) and await self.handle_event(event):
-                pass
+            if self.places.locked():
+                raise KwspotError(f"{MOST_CLIENTS} clients are connected already; try again later")
+            async with self.places:
+                self.streaming_model = await asyncio.get_running_loop().run_in_executor(None, self.open_model)
+                self._begin()
+                while (event := await read_event(self.reader)) and await self.handle_event(event):
+                    pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the other side has left
         except KwspotError as error:
@@ -130,9 +136,10 @@ class WakeHandler(AsyncEventHandler):
             await self.write_event(Error(text=text).event())
 
     def _begin(self) -> None:
-        self.spotting = Spotting(self.streaming_model, self.settings)
+        self.spotting = Spotting(self.streaming_model, self.settings, self.names)
         self.resample: Resampler | None = None
         self.rate = 0  # Hz, of the chunk before
+        self.timestamp: int | None = None  # ms, its own
         self.detected = False
 
     async def handle_event(self, event: Event) -> bool:
@@ -147,33 +154,46 @@ class WakeHandler(AsyncEventHandler):
             try:
                 chunk = AudioChunk.from_event(event)
                 check_chunk(chunk)
-                word = await asyncio.get_running_loop().run_in_executor(None, self._spot, chunk)
+                await self._tell(await asyncio.get_running_loop().run_in_executor(None, self._spot, chunk))
             except (KwspotError, ValueError, KeyError, TypeError) as error:
                 await self._end(f"audio that cannot be used: {error}")
                 return False
-            if word is not None:
-                self.detected = True
-                await self.write_event(Detection(name=word, timestamp=chunk.timestamp).event())
-        elif AudioStop.is_type(event.type) and not self.detected:
-            await self.write_event(NotDetected().event())
+        elif AudioStop.is_type(event.type):
+            await self._tell(await asyncio.get_running_loop().run_in_executor(None, self._finish))
+            if not self.detected:
+                await self.write_event(NotDetected().event())
+            self._begin()
         return True
+
+    async def _tell(self, words: Iterable[str]) -> None:
+        for word in words:
+            self.detected = True
+            await self.write_event(Detection(name=word, timestamp=self.timestamp).event())
 
     def _want(self, names: list[str]) -> None:
         """Detect these keywords only, or all; what cannot be detected is told, as a client waits for it in silence."""
         self.names, words = names or None, keywords_of(self.streaming_model.labels)
+        self._begin()
         if names and not set(names) & set(words):
             self.refuse(
                 f"a client asks for {', '.join(names)}, which {self.streaming_model.name} does not spot; "
                 f"choose another wake word there: {', '.join(words)}"
             )
 
-    def _spot(self, chunk: AudioChunk) -> str | None:
-        """Take a chunk; return the word that it makes known, the first one if there are more."""
+    def _spot(self, chunk: AudioChunk) -> list[str]:
+        """Take a chunk; return the words that it makes known."""
         if self.resample is None or chunk.rate != self.rate:  # every chunk says its own
             self.rate = require_hz(chunk.rate)
             self.resample = Resampler(self.rate, self.streaming_model.sample_rate)
+        self.timestamp = chunk.timestamp
         heard = self.spotting.hear(self.resample(raw_samples(self.to_mono.convert(chunk).audio)))
-        return next((event.word for event in heard if not self.names or event.word in self.names), None)
+        return [event.word for event in heard]
+
+    def _finish(self) -> list[str]:
+        """End the sound; return the words that only its end makes known."""
+        rest = np.zeros(0, np.float32)
+        heard = self.spotting.hear(self.resample(rest, last=True)) if self.resample else []
+        return [event.word for event in [*heard, *self.spotting.finish()]]
 
 
 def serve(
@@ -189,7 +209,7 @@ def serve(
     async def run() -> None:
         server = AsyncTcpServer(host, port)
         try:
-            await server.start(partial(WakeHandler, open_model, settings, refuse))
+            await server.start(partial(WakeHandler, open_model, settings, refuse, asyncio.Semaphore(MOST_CLIENTS)))
         except OSError as error:
             raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
         signals: asyncio.Queue[int] = asyncio.Queue()

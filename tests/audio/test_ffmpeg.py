@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kwspot.audio.blocks import file_blocks
-from kwspot.audio.reading import AudioError, duration_s, read_waveform
+from kwspot.audio.reading import AudioError, duration_s, promised_s, read_waveform
 from tests.sounds import tone, write_sound
 
 
@@ -28,7 +28,7 @@ def test_a_file_is_read_through_ffmpeg(sound):
     decoded = read_waveform(sound)
     np.testing.assert_allclose(decoded.waveform, tone(440), atol=1e-6)
     assert decoded.conversions == ("decoded by ffmpeg",)
-    assert duration_s(sound) == 1.0
+    assert (promised_s(sound), duration_s(sound)) == (None, 1.0)
     np.testing.assert_allclose(np.concatenate(list(file_blocks(sound, 16_000))), tone(440), atol=1e-6)
 
 
@@ -37,6 +37,15 @@ def test_what_ffmpeg_refuses_too_has_the_first_reason(sound):
     for read in (read_waveform, lambda path: list(file_blocks(path, 16_000))):
         with pytest.raises(AudioError, match=r"a\.m4a: no readable audio \(Format not recognised\)$"):
             read(sound)
+
+
+def test_a_file_that_ffmpeg_stops_within_is_damaged(sound, tmp_path):
+    program = tmp_path / "bin" / "ffmpeg"
+    program.write_text(program.read_text() + "exit 1\n")
+    for read in (read_waveform, lambda path: list(file_blocks(path, 16_000))):
+        with pytest.raises(AudioError, match=r"a\.m4a: damaged: ffmpeg stops within it$"):
+            read(sound)
+    next(file_blocks(sound, 16_000, 0.1))  # a reader that leaves before the end knows nothing of it
 
 
 def test_without_ffmpeg_the_error_names_it(sound, monkeypatch):

@@ -160,10 +160,12 @@ def test_a_command_finds_the_event_in_its_environment(folder, said):
 
 
 def test_what_a_command_prints_is_not_data(folder, said):
-    with listening("-", "--raw-rate", str(RATE), "--json", "--exec", "echo heard", stdin=subprocess.PIPE) as process:
+    with listening(
+        "-", "--raw-rate", str(RATE), "--json", "--exec", "echo heard; echo wrong >&2", stdin=subprocess.PIPE
+    ) as process:
         lines, errors = process.communicate(pcm(said[0]), timeout=120)
     assert [json.loads(line)["word"] for line in lines.splitlines()] == [word for word, _, _ in said[1]]
-    assert errors.decode().splitlines()[1:] == ["heard"] * len(said[1])
+    assert sorted(errors.decode().splitlines()[1:]) == ["heard"] * len(said[1]) + ["wrong"] * len(said[1])
 
 
 def test_nobody_waits_for_a_command(folder, said):

@@ -79,11 +79,21 @@ def test_a_clip_is_drawn_with_what_was_predicted(folder, suffix):
         assert all(word in content.decode() for word, _ in prediction.top)
 
 
+def test_a_picture_says_what_the_line_says(folder):
+    done = predict("clips/2.wav", "--threshold", "1", "--plot", "clip.svg")
+    word, posterior = done.stdout.split("\t")[1:3]
+    assert word == "unknown"
+    assert f"{word} {float(posterior):.2f}" in (folder / "clip.svg").read_text()
+
+
 def test_what_cannot_be_drawn_is_refused(folder):
     done = predict("clips/1.wav", "--plot", "clip.pdf")
     assert (done.exit_code, done.stdout) == (2, "")
     assert ".svg or .png" in done.stderr
-    assert "--plot draws one file" in predict("clips", "--plot", "clip.svg").stderr
+    (folder / "empty.txt").write_text("")
+    for sources in ("clips", "@empty.txt"):
+        done = predict(sources, "--plot", "clip.svg")
+        assert (done.exit_code, done.stderr) == (2, "error: --plot: one recording at a time; give one\n")
     assert not (folder / "clip.svg").exists()
 
 

@@ -60,6 +60,7 @@ def test_a_wrong_word_beside_the_right_one_is_no_miss():
     outcome = match([event("no", 1.2), event("yes", 1.7)], SOUND[:1], KEYWORDS)
     assert not outcome.missed
     assert not outcome.wrong
+    assert outcome.false_alarms == [("no", "a.wav")]  # but it was heard
 
 
 def test_an_event_may_lie_a_quarter_of_a_second_beside_the_clip():

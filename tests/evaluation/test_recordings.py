@@ -139,6 +139,15 @@ def test_what_was_done_before_a_stop_is_not_done_again(folder, tmp_path):
     ear = LevelEar()
     assert measure_recordings(ear, folder, partial=partial) == whole
     assert ear.n_fed == 1600 + 300  # only the last recording
+    with pytest.raises(StoppedError):
+        measure_recordings(LevelEar(), folder, partial=partial, report=stop)
+    before, kept = partial.read_bytes(), []
+
+    def look(done, total, message=""):
+        kept.append(partial.read_bytes())
+
+    measure_recordings(LevelEar(), folder, partial=partial, report=look)
+    assert kept[0] == before  # at no time is what was done in memory alone
     for damage in (b"\x00\xff", b'{"name": '):
         with pytest.raises(StoppedError):
             measure_recordings(LevelEar(), folder, partial=partial, report=stop)

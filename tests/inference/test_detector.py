@@ -74,6 +74,16 @@ def test_a_flicker_between_keywords_is_the_stronger_one(order):
     assert event.word == b
 
 
+def test_a_keyword_that_is_not_wanted_hides_none_that_is():
+    rows = rows_of(("yes", 2.2, 2.48, 0.85), ("no", 2.5, 3.0, 0.99))
+    chosen = DetectionSettings(threshold=0.8, smoothing_ms=0)
+    wanted = {}
+    for asked in (None, ["no"], ["yes"], ["other"]):
+        detector = Detector(LABELS, chosen, step_s=STEP_S, span_s=SPAN_S, words=asked)
+        wanted[str(asked)] = words([*detector.feed(rows), *detector.finish()])
+    assert wanted == {"None": ["no"], "['no']": ["no"], "['yes']": ["yes"], "['other']": []}
+
+
 def test_a_flicker_in_the_midst_of_a_word_takes_nothing_from_its_times():
     rows = rows_of(("yes", 2.5, 2.7, 0.9), ("no", 2.74, 2.82, 0.85), ("yes", 2.86, 3.0, 0.95))
     (event,) = events_of(rows, smoothing_ms=0)

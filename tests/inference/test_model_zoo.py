@@ -31,6 +31,12 @@ def test_no_model_is_enrolled_under_a_name_that_finds_a_run(tmp_path):
         assert enrolled_path(tmp_path, name) == tmp_path / "enrolled" / f"{name}.onnx"
 
 
+@pytest.mark.parametrize("name", ["house.stream", "house.onnx", "house.stream.onnx"])
+def test_no_model_is_enrolled_under_the_name_of_a_file(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"^'{name}': no name for a model; "):
+        enrolled_path(tmp_path, name)
+
+
 def test_what_was_enrolled_before_can_be_replaced_and_hides_the_runs(tmp_path):
     (make_run(tmp_path, "lstm", 1).path / MODEL).write_bytes(b"")
     assert find_model("lstm", tmp_path).path.name == MODEL

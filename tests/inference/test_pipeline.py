@@ -163,6 +163,11 @@ def test_a_streams_state_does_not_drift(run):
     assert np.ptp(rows[-n:, 0]) > 1e-3  # it does hear something
 
 
+def test_a_stream_is_found_by_name_in_the_folder_of_runs(run, monkeypatch):
+    monkeypatch.setenv("KWSPOT_RUNS", str(run.path.parent))
+    assert Stream.load(run.id).labels == Spotter.load(run.id).labels
+
+
 def test_a_stream_takes_any_rate_and_refuses_what_is_no_sound(run):
     where = {"runs_dir": run.path.parent}
     wave = np.concatenate([tone(hz, 0.4) for hz in (300, 900, 1500)])

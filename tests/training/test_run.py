@@ -392,6 +392,20 @@ def test_words_of_unknown_are_apart_in_training_and_one_class_after_it(twelve, t
 
 
 @pytest.mark.slow
+def test_a_keyword_that_was_cut_is_right_as_unknown(twelve, tmp_path):
+    cut = [f"augment.neighbours.{one}" for one in ("share=1.0", "cut_share=1.0", "cut_shift_ms=[200,220]")]
+    how = (
+        "task=kws12",
+        "train.unknown_share=0.2",
+        "model.feature_norm=standard",
+        "train.epochs=30",
+        "train.patience=null",
+    )
+    run = train(twelve, tmp_path, *how, *cut, "train.learning_rate=1e-2")
+    assert run.metrics["accuracy_train"] > 0.9
+
+
+@pytest.mark.slow
 def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     run = train(twelve, tmp_path, *APART, "train.epochs=30", "train.patience=null", "train.learning_rate=1e-2")
     assert run.metrics["accuracy_train"] > 0.9

@@ -161,6 +161,8 @@ def test_command_names_bad_input_and_prints_trials(data):
     again = CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8", "--csv"]).stdout.splitlines()
     assert again[0] == "run,accuracy_validation,model.hidden_size"
     assert [line.split(",")[0] for line in again[1:]] == [line[0] for line in lines]
+    switched = CliRunner().invoke(app, [*call, "--over", "model.bidirectional=true,false", "--json"])
+    assert {trial["chosen"]["model.bidirectional"] for trial in json.loads(switched.stdout)} <= {True, False}
     listed = json.loads(CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8", "--json"]).stdout)
     assert [trial["run_id"] for trial in listed] == [line[0] for line in lines]
 

@@ -25,8 +25,8 @@ MODEL = ("--model", "keywords10", "--threshold", "0.8")
 
 
 @contextmanager
-def serving():
-    """Serve a model; yield the port and the process."""
+def serving(said=""):
+    """Serve a model; yield the port and the process, which says so much."""
     port = free_port()
     command = [sys.executable, "-m", "kwspot", "serve", "--wyoming", "--port", str(port), *MODEL]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -34,7 +34,7 @@ def serving():
         assert line.startswith(f"kwspot serve: tcp://127.0.0.1:{port} with keywords10: yes no"), line
         yield port, process
         process.terminate()
-        assert process.communicate()[1] == "error: terminated\n"  # and no traceback
+        assert process.communicate()[1] == said + "error: terminated\n"  # and no traceback
     assert process.returncode == 143
 
 
@@ -86,6 +86,40 @@ def test_words_are_detected_as_they_are_said(port, rate, channels):
     assert [one.name for one in found] == [word for word, _, _ in said]
     for one, (_, start_s, end_s) in zip(found, said, strict=True):
         assert 1000 * start_s < one.timestamp < 1000 * (end_s + 1)
+
+
+def test_words_of_one_chunk_and_one_that_the_sound_ends_with_are_detected(port):
+    from wyoming.audio import AudioChunk, AudioStart, AudioStop
+    from wyoming.wake import Detect, Detection
+
+    waveform, said = spoken(3)
+    _, _, end_s = said[-1]
+    pcm = np.round(waveform[: round(end_s * RATE)] * 32767).astype("<i2").tobytes()
+    events = [Detect(), AudioStart(RATE, 2, 1), AudioChunk(RATE, 2, 1, pcm, timestamp=0), AudioStop()]
+    found = [Detection.from_event(answer).name for answer in asked(port, events, len(said))]
+    assert found == [word for word, _, _ in said]
+
+
+def test_more_clients_than_there_are_places_for_are_told_so():
+    from wyoming.error import Error
+    from wyoming.info import Describe, Info
+
+    from kwspot.web.wyoming import MOST_CLIENTS
+
+    async def crowd(port):
+        clients = [client.AsyncTcpClient("127.0.0.1", port) for _ in range(MOST_CLIENTS + 1)]
+        for one in clients:
+            await one.connect()
+            await one.write_event(Describe().event())
+        answers = await asyncio.gather(*(asyncio.wait_for(one.read_event(), 120) for one in clients))
+        for one in clients:
+            await one.disconnect()
+        return answers
+
+    with serving(f"error: {MOST_CLIENTS} clients are connected already; try again later\n") as (port, _):
+        answers = asyncio.run(crowd(port))
+        assert sum(Info.is_type(answer.type) for answer in answers) == MOST_CLIENTS
+        assert sum(Error.is_type(answer.type) for answer in answers) == 1
 
 
 def test_a_rate_may_change_from_chunk_to_chunk(port):
