@@ -12,9 +12,12 @@ from kwspot.errors import ConfigError, MissingError
 from kwspot.files import written_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kwspot.enrollment.clips import Take
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import Enrolled
+    from kwspot.enrollment.examples import Source
 
 N_CONFUSED = 5  # pairs of words that are named
 FEW = 0.7  # of the clips that are detected
@@ -82,9 +85,8 @@ def enroll(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: a second thread only waits for the first
     from kwspot.enrollment.encoder import Encoder
     from kwspot.enrollment.enroll import enroll_takes, require_rate
-    from kwspot.inference.detector import keywords_of
+    from kwspot.enrollment.model_file import read_examples
     from kwspot.inference.model_zoo import enrolled_path
-    from kwspot.inference.spotter import Spotter
 
     if per_hour is not None:
         require_rate(per_hour)
@@ -95,8 +97,8 @@ def enroll(
         raise MissingError(f"{path}: no such model to add to; without --add it is made")
     began_with = written_ns(path)
     encoder = Encoder(threads=1)
-    known = keywords_of(Spotter(path, threads=1).labels) if add else []
-    takes = _takes(clips, text or [], known, encoder, voices, engine, seed, quiet)
+    before = read_examples(path)[0].sources if add else ()
+    takes = _takes(clips, text or [], before, encoder, voices, engine, seed, quiet)
     with console.progress("embed", unit="clips", quiet=quiet) as report:
         enrolled = enroll_takes(
             takes, encoder, per_hour=per_hour, added_to=path if add else None, seed=seed, report=report
@@ -111,24 +113,30 @@ def enroll(
 def _takes(
     clips: Path | None,
     texts: list[str],
-    known: list[str],
+    before: "Sequence[Source]",
     encoder: "Encoder",
     voices: int,
     engines: list[str] | None,
     seed: int,
     quiet: bool,
 ) -> "list[Take]":
+    """Read the clips, and let voices say the texts, and the words of new clips that none of them has said yet."""
     from kwspot.enrollment.clips import read_takes
+    from kwspot.enrollment.enroll import new_takes
     from kwspot.enrollment.spoken import speak
     from kwspot.enrollment.voices import other_voices
+    from kwspot.tasks import SILENCE, UNKNOWN
 
     takes = read_takes(clips, encoder.sample_rate) if clips else []
+    known = [word for word in dict.fromkeys(source.word for source in before) if word not in (UNKNOWN, SILENCE)]
+    said = {source.word for source in before if source.spoken}
     avoid = [*known, *dict.fromkeys(take.word for take in takes)]
     with console.progress("speak", unit="clips", quiet=quiet, brief=not texts) as report:
         if texts:
             takes += speak(texts, n_voices=voices, seed=seed, engines=engines, avoid=avoid, report=report)
+        unsaid = [take for take in new_takes(takes, before) if take.word not in said]
         return takes + other_voices(
-            takes, encoder, n_voices=voices, seed=seed, engines=engines, avoid=known, report=report
+            unsaid, encoder, n_voices=voices, seed=seed, engines=engines, avoid=known, report=report
         )
 
 

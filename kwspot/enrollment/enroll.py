@@ -149,8 +149,9 @@ def enroll_takes(
         raise ConfigError("no words to enroll: only clips of unknown speech or noise")
     window_length = window_length_for(takes, encoder)
     before, allowed = _before(added_to, encoder, window_length) if added_to else (None, PER_HOUR)
-    takes = _new(takes, before.sources if before else ())
-    if not takes:
+    takes = new_takes(takes, before.sources if before else ())
+    takes = _fewer_others(takes, before.sources) if before else takes
+    if not any(take.is_keyword or not take.spoken for take in takes):
         raise ConfigError(f"{added_to}: all of these clips are in it already; nothing to add")
     require_distinct(takes, {source.digest: source.name for source in before.sources} if before else {})
     window_length = before.window_length if before else window_length
@@ -176,7 +177,7 @@ def enroll_takes(
     return Enrolled(model_file.build(encoder.path, head, examples.embeddings, metadata), metadata, expected)
 
 
-def _new(takes: Sequence[Take], before: Iterable[Source]) -> list[Take]:
+def new_takes(takes: Sequence[Take], before: Iterable[Source]) -> list[Take]:
     """Leave out takes that came before as the same word, and what synthesisers say that is there already."""
     known = {(source.word, source.digest) for source in before}
     said = {digest for _, digest in known} | {take.digest for take in takes if not take.spoken}
@@ -187,6 +188,18 @@ def _new(takes: Sequence[Take], before: Iterable[Source]) -> list[Take]:
         if take.spoken:
             said.add(take.digest)
     return new
+
+
+def _fewer_others(takes: list[Take], before: Iterable[Source]) -> list[Take]:
+    """Keep so many of the other texts that voices say as there would be of all words enrolled at once."""
+    words = {source.word for source in before if source.spoken} - {UNKNOWN}
+    if not words:
+        return takes
+    added = {take.word for take in takes if take.spoken and take.is_keyword} - words
+    others = [i for i, take in enumerate(takes) if take.spoken and not take.is_keyword]
+    n_kept = round(len(others) * len(added) / len(words | added))
+    kept = {others[at] for at in np.linspace(0, len(others) - 1, n_kept).astype(int)}
+    return [take for i, take in enumerate(takes) if i in kept or take.is_keyword or not take.spoken]
 
 
 def _before(path: Path, encoder: Encoder, window_length: int) -> tuple[Examples, float]:

@@ -97,6 +97,32 @@ def test_names_keep_models_apart(project):
     assert added.stdout.splitlines()[0] == "words: fall, rise, high; window 1.00 s"
 
 
+@pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")
+def test_what_is_there_is_not_added_and_voices_weigh_as_if_all_came_at_once(project):
+    for word in ("window", "yellow", "seven"):
+        said = speak([word], n_voices=3, engines=["hibari"], seed=3)
+        takes = [take.waveform for take in said if take.word == word]
+        for folder in ("all", "more" if word == "seven" else "first"):
+            for n, take in enumerate(takes):
+                write_sound(project / folder / word / f"take{n}.wav", take)
+
+    def n_others(name):
+        sources = json.loads(run("models", name, "--json").stdout)["enrollment"]["sources"]
+        assert {s["word"] for s in sources if s["spoken"]} == {"window", "yellow", "seven", "unknown"}
+        return sum(s["word"] == "unknown" for s in sources)
+
+    options = ("--engine", "pico", "--voices", "9", "--quiet")
+    assert run("enroll", "one", "--clips", "all", *options).exit_code == 0
+    assert run("enroll", "two", "--clips", "first", *options).exit_code == 0
+    assert run("enroll", "two", "--clips", "more", "--add", *options).exit_code == 0
+    assert n_others("two") == pytest.approx(1.33 * n_others("one"), rel=0.05)  # a third more: never fewer than before
+    before = (project / "runs/enrolled/two.onnx").read_bytes()
+    for folder in ("first", "more", "all"):
+        again = run("enroll", "two", "--clips", folder, "--add", *options)
+        assert (again.exit_code, "nothing to add" in again.stderr) == (2, True)
+    assert (project / "runs/enrolled/two.onnx").read_bytes() == before
+
+
 def test_words_that_another_process_enrolled_meanwhile_are_not_lost(project, monkeypatch):
     enroll("house", "--clips", "clips")
     path = project / "runs/enrolled/house.onnx"
