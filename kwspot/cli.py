@@ -135,7 +135,8 @@ class Command(TyperCommand):
             value = ctx.params.get(param.name)
             if isinstance(value, float) and not isfinite(value):  # a least value lets infinity through
                 raise ConfigError(f"{param.opts[0]}: a finite number is needed, got {value}")
-        require(f"kwspot {self.name}", *NEEDS.get(self.name or "", ()))
+        if self.name != "export":  # which copies models of own words without them, and asks itself
+            require(f"kwspot {self.name}", *NEEDS.get(self.name or "", ()))
         return super().invoke(ctx)
 
 

@@ -66,6 +66,7 @@ def examine(data: Path, runs_dir: Path, registry: Path | None = None) -> list[Fi
         ("corpus", lambda: corpus_findings(data, here)),
         ("features", lambda: feature_findings(data, here)),
         ("runs", lambda: run_findings(runs_dir, here, registry)),
+        ("own words", lambda: enrolled_findings(runs_dir)),
         ("space", lambda: _space(data, runs_dir)),
     )
     findings = []
@@ -282,6 +283,23 @@ def run_findings(runs_dir: Path, here: str = "", registry: Path | None = None) -
         yield Finding("runs", WARN, f"{says}: {', '.join(run.id for run in unfinished)}", repair)
     else:
         yield Finding("runs", OK, says)
+
+
+def enrolled_findings(runs_dir: Path) -> Iterator[Finding]:
+    """Examine the models of own words, if there are any."""
+    from kwspot.inference.model_zoo import enrolled_models
+    from kwspot.inference.spotter import Spotter
+
+    models, broken = enrolled_models(runs_dir), 0
+    for model in models:
+        try:
+            Spotter(model.path, threads=1)
+        except IntegrityError as error:
+            broken += 1
+            said, _, _ = str(error).partition("; write it again")
+            yield Finding("own words", FAIL, said, f"kwspot enroll {shlex.quote(model.name)} --again --clips FOLDER")
+    if models and not broken:
+        yield Finding("own words", OK, ", ".join(model.name for model in models))
 
 
 def _resuming(run: "Run", places: str, registry: Path | None) -> str | None:

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from kwspot.doctor import (
     WARN,
     Finding,
     corpus_findings,
+    enrolled_findings,
     extra_findings,
     feature_findings,
     run_findings,
@@ -29,6 +31,7 @@ from kwspot.experiments.registry import load_experiment
 from kwspot.experiments.settings import FrontEnd
 from kwspot.extras import EXTRAS
 from kwspot.features.cache import CachedClip, cache_folder, opened_writer
+from kwspot.inference.spotter import Spotter
 from tests.records import make_run
 
 SHORT = FrontEnd(clip_ms=100)
@@ -195,6 +198,18 @@ def test_runs_are_counted_and_broken_ones_named(tmp_path):
     assert failed.repair == f"kwspot runs rm {broken.id} --runs {tmp_path}"
     assert "1 finished, 1 unfinished: lstm-s2" in counted.says
     assert counted.repair == f"kwspot train lstm --seed 2 -o train.epochs=9 --runs {tmp_path} --resume"
+
+
+def test_models_of_own_words_are_listed_and_broken_ones_named(tmp_path):
+    assert list(enrolled_findings(tmp_path)) == []
+    there = tmp_path / "enrolled/house.onnx"
+    there.parent.mkdir()
+    shutil.copy(Spotter.load().path, there)
+    assert [(f.state, f.says) for f in enrolled_findings(tmp_path)] == [("ok", "house")]
+    (tmp_path / "enrolled/my flat.onnx").write_bytes(b"none")
+    (finding,) = enrolled_findings(tmp_path)
+    assert (finding.state, finding.repair) == ("fail", "kwspot enroll 'my flat' --again --clips FOLDER")
+    assert finding.says.endswith("my flat.onnx: no model that onnxruntime can read")
 
 
 def test_too_little_space_is_said(data, monkeypatch, tmp_path):

@@ -177,9 +177,10 @@ def _cautions(enrolled: "Enrolled") -> list[str]:
     synthetic = [word for word in enrolled.spoken if word not in enrolled.recorded]
     cautions = []
     if enrolled.recorded and expected.n_speakers == 1:
+        too_high = "the estimate is too high for other people; " if expected.n else ""
+        whose = "their" if expected.n else "other people's"
         cautions.append(
-            "one voice: the estimate is too high for other people; in our tests "
-            f"{DETECTED_ALONE if alone else DETECTED} of their takes were detected"
+            f"one voice: {too_high}in our tests {DETECTED_ALONE if alone else DETECTED} of {whose} takes were detected"
         )
         if alone:
             cautions.append(f"no other voices say {', '.join(alone)}; of an English word, --text WORD adds some")

@@ -11,6 +11,7 @@ import typer
 from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
+from kwspot.extras import EXTRAS, require
 from kwspot.files import written_whole
 from kwspot.inference.model_zoo import SUFFIX, ModelFile, bundled_models, enrolled_models
 
@@ -85,6 +86,8 @@ def export(
       kwspot export keywords10_nano --for c
     """
     enrolled = _path_of(name, enrolled_models(runs))
+    if not enrolled:
+        require("kwspot export", *EXTRAS["train"].libraries)
     if target:
         if stream or int8 or card:
             raise ConfigError("--for c: streams and has 8 bits by itself; leave out --stream, --int8 and --card")

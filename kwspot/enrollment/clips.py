@@ -6,6 +6,7 @@
 A take is mono at the encoder's rate; of a word, from where the sound stands out to where it ends (endpoints.py).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,13 +132,16 @@ def speakers_of(names: Sequence[tuple[str, str]]) -> list[str | None]:
     """Say who speaks each clip, from its word and its name below the word's folder; None where the name does not.
 
     A subfolder; what stands before `_nohash_`; `speaker_3`; or what stands before the number of the take, if other
-    words have clips of that name too.
+    words have clips of that name too, or some takes of the only word have the same name and others another.
     """
     told = [_told(word, name) for word, name in names]
     words: dict[str, set[str]] = {}
     for (word, _), (speaker, _) in zip(names, told, strict=True):
         words.setdefault(speaker, set()).add(word)
-    return [speaker if speaker and (sure or len(words[speaker]) > 1) else None for speaker, sure in told]
+    takes = Counter(speaker for speaker, _ in told if speaker)
+    # Of one word only: a name that is there twice, beside another, is no word and no recorder's.
+    alone = len({word for word, _ in names}) == 1 and 1 < len(takes) < takes.total()
+    return [speaker if speaker and (sure or alone or len(words[speaker]) > 1) else None for speaker, sure in told]
 
 
 def _told(word: str, name: str) -> tuple[str, bool]:
@@ -171,10 +175,12 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
         if not clips:
             kinds = ", ".join(sorted({path.suffix.lower() or path.name for path in files}))
             without.append((below, f"no clips among its files ({kinds})" if files else "no clips in it"))
+    loose = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    if found and loose:
+        raise ConfigError(f"{loose[0]}: in no folder of a word; move it into the folder of its word, or away")
     if unfit := [word for word, _, _ in found if not is_printable(word)]:
         raise ConfigError(f"{folder}: '{unfit[0]}' holds characters that cannot be printed; rename the folder")
     if not any(word not in (UNKNOWN, SILENCE) for word, _, _ in found):
-        loose = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
         hint = "its clips lie in no folder of a word; name the folder above it" if loose else "no clips"
         raise MissingError(f"{folder}: {hint}; expected {folder}/<word>/*.wav")
     if without:

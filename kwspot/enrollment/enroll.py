@@ -111,6 +111,8 @@ def enroll(
     ConfigError for settings that make no sense.
     """
     require_rate(false_alarms_per_hour)
+    if not isinstance(words, Mapping):
+        raise ConfigError(f'clips of each word are needed, {{"word": [clip]}}, got {type(words).__name__}')
     if voices < 0:
         raise ConfigError(f"voices: 0 or more is needed, got {voices}")
     encoder = Encoder(threads=1)

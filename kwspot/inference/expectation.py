@@ -54,7 +54,8 @@ def estimate(expected: Mapping[str, Any]) -> str:
         return NOT_ESTIMATED
     return (
         f"{expected['right']:.0%} right among the words, {expected['detected']:.0%} detected and "
-        f"{expected['accepted']:.1%} of other words taken for one ({expected['n']} clips, {expected['by']} left out)"
+        f"{expected['accepted']:.1%} of other words taken for one ({expected['n']} clip{'s' * (expected['n'] > 1)}, "
+        f"{expected['by']} left out)"
     )
 
 
@@ -66,7 +67,7 @@ def _costs(spotting: Mapping[str, Any], threshold: float) -> tuple[str, str]:
     least = 1 / hours if hours else 0.0  # one in all that was measured
     above, below = threshold > thresholds[-1], threshold < thresholds[0]
     how_many = "fewer than " if above or n_alarms < least else "more than " if below else ""
-    how_often = "more than " if above else "fewer than " if below else ""
+    how_often = "more than " if above and share < 1 else "fewer than " if below and share > 0 else ""
     return _alarms(how_many, max(n_alarms, least)), f"{how_often}{share:.1%}"
 
 

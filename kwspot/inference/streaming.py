@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kwspot.audio.blocks import Resampler
 from kwspot.audio.reading import Waveform, as_waveform, require_hz
 from kwspot.errors import IntegrityError, MissingError
-from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, find_model, runs_folder
+from kwspot.inference.model_zoo import DEFAULT_LONG, STREAM_SUFFIX, ModelFile, bundled_models, find_model, runs_folder
 from kwspot.inference.spotter import Spotter, open_session, read_metadata, require_graph, run_session
 
 AT_ONCE = 32  # windows
@@ -159,5 +159,8 @@ def _stream_of(found: ModelFile) -> Path:
     if not path.is_file():
         if found.path.is_file() and "enrollment" in Spotter(found.path).metadata:
             raise MissingError(f"{found.name}: a model of own words, which have no stream; use it window by window")
+        if found in (bundled := bundled_models()):
+            streams = ", ".join(model.name for model in bundled if model.path.with_suffix(STREAM_SUFFIX).is_file())
+            raise MissingError(f"{found.name}: comes without a stream; {streams} has one")
         raise MissingError(f"{path}: no stream of this model; 'kwspot export RUN --stream' writes one")
     return path

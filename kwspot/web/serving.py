@@ -156,7 +156,7 @@ def serve(app: Any, host: str, port: int, *, opened: bool, started: Callable[[st
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
+        raise KwspotError(f"{host}:{port} cannot be served on: {error}; --host and --port name another") from error
     with listening:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{port}/"

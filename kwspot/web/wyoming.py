@@ -211,7 +211,7 @@ def serve(
         try:
             await server.start(partial(WakeHandler, open_model, settings, refuse, asyncio.Semaphore(MOST_CLIENTS)))
         except OSError as error:
-            raise KwspotError(f"{host}:{port} cannot be served on: {error}; --port names another") from error
+            raise KwspotError(f"{host}:{port} cannot be served on: {error}; --host and --port name another") from error
         signals: asyncio.Queue[int] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

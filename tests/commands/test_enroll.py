@@ -99,12 +99,12 @@ def test_names_keep_models_apart(project):
 
 @pytest.mark.skipif("pico" not in installed(), reason="no synthesiser")
 def test_what_is_there_is_not_added_and_voices_weigh_as_if_all_came_at_once(project):
-    for word in ("window", "yellow", "seven"):
-        said = speak([word], n_voices=3, engines=["hibari"], seed=3)
-        takes = [take.waveform for take in said if take.word == word]
-        for folder in ("all", "more" if word == "seven" else "first"):
+    for name in ("window", "yellow", "seven"):
+        said = speak([name], n_voices=3, engines=["hibari"], seed=3)
+        takes = [take.waveform for take in said if take.word == name]
+        for folder in ("all", "more" if name == "seven" else "first"):
             for n, take in enumerate(takes):
-                write_sound(project / folder / word / f"take{n}.wav", take)
+                write_sound(project / folder / name / f"take{n}.wav", take)
 
     def n_others(name):
         sources = json.loads(run("models", name, "--json").stdout)["enrollment"]["sources"]

@@ -153,7 +153,11 @@ def test_a_bad_file_among_good_ones_is_a_line_and_code_1(folder, said):
         (["--model", "lstn", "long.wav"], 3, "bundled models: keywords10, keywords10_long, keywords10_nano"),
         (["--threshold", "2", "long.wav"], 2, "threshold: a posterior above 0 and at most 1 is needed, got 2"),
         (["--smoothing-ms", "inf", "long.wav"], 2, "--smoothing-ms: a finite number is needed, got inf"),
-        (["--stream", "long.wav"], 3, "no stream of this model"),
+        (
+            ["--model", "keywords10", "--stream", "long.wav"],
+            3,
+            "keywords10: comes without a stream; keywords10_long has one",
+        ),
     ],
 )
 def test_error_is_one_line_with_its_code(folder, arguments, code, message):

@@ -457,7 +457,7 @@ def test_errors_are_one_line(folder):
         done = ui("--port", str(taken.getsockname()[1]))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "--port names another" in done.stderr
+    assert "--host and --port name another" in done.stderr
     done = ui("--model", "nothing")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     done = ui(code="import sys; sys.modules['starlette'] = None")

@@ -33,6 +33,19 @@ def test_a_name_that_only_one_word_has_is_no_speaker():
     assert speakers_of([("yes", "yes_1.wav"), ("yes", "yes_2.wav"), ("no", "clip_1.wav")]) == [None] * 3
 
 
+def test_of_one_word_a_name_that_is_there_twice_beside_another_is_a_speaker():
+    assert speakers_of([("yes", f"{name}.wav") for name in ("anna_1", "anna_2", "bob_1")]) == ["anna", "anna", "bob"]
+    for names in (("anna_1", "bob_1", "carl_1"), ("anna_1", "anna_2"), ("take1", "take2", "x1")):
+        assert speakers_of([("yes", f"{name}.wav") for name in names]) == [None] * len(names)
+
+
+def test_a_clip_beside_the_folders_of_words_is_not_passed_over(tmp_path):
+    write_words(tmp_path, ("rise", "fall"), n_takes=2)
+    write_sound(tmp_path / "high.wav", word("high"))
+    with pytest.raises(ConfigError, match=r"high\.wav: in no folder of a word; move it"):
+        read_takes(tmp_path, RATE)
+
+
 def test_the_word_itself_is_no_part_of_a_speaker():
     names = [("7", "7_jackson_3.wav"), ("8", "8_jackson_3.wav")]
     assert speakers_of(names) == ["jackson", "jackson"]

@@ -29,6 +29,12 @@ def test_what_a_threshold_costs_is_read_off_the_curve(threshold, said):
     )
 
 
+def test_no_more_than_all_and_no_fewer_than_none_are_missed():
+    curve = MEASURED | {"curve": [[0.4, 60.0, 0.0], [0.9, 0.25, 1.0]]}
+    assert ", 0.0% of the keywords missed" in expectation({"spotting": curve}, 0.2)
+    assert ", 100.0% of the keywords missed" in expectation({"spotting": curve}, 1.0)
+
+
 def test_words_missed_in_sentences_are_not_said_to_be_all_words():
     assert expectation({"spotting": READ}, 0.8) == (
         "Expected: 2 false alarms an hour, 9.0% of the keywords inside sentences missed; measured on 4 hours of people "
@@ -49,6 +55,7 @@ def test_how_often_own_words_are_right_is_said_in_one_way():
     found = {"n": 8, "by": "takes", "right": 1.0, "detected": 0.75, "accepted": 0.002}
     said = "100% right among the words, 75% detected and 0.2% of other words taken for one (8 clips, takes left out)"
     assert estimate(found) == said
+    assert estimate(found | {"n": 1}).endswith("(1 clip, takes left out)")
     assert estimate(found | {"n": 0, "right": None}) == "not estimated, as that takes two recordings of a word"
 
 

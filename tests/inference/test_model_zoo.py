@@ -2,7 +2,7 @@
 
 import pytest
 
-from kwspot.errors import ConfigError
+from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import MODEL
 from kwspot.inference.model_zoo import bundled_models, enrolled_path, find_model
 from tests.records import make_run
@@ -29,6 +29,15 @@ def test_no_model_is_enrolled_under_a_name_that_finds_a_run(tmp_path):
             enrolled_path(tmp_path, name)
     for name in ("min", "mine2", "mine-s2", "house"):
         assert enrolled_path(tmp_path, name) == tmp_path / "enrolled" / f"{name}.onnx"
+
+
+def test_a_name_that_is_almost_one_is_named(tmp_path):
+    enrolled(tmp_path, "house")
+    for asked, meant in (("hous", "house"), ("keyword10", "keywords10")):
+        with pytest.raises(MissingError, match=f"did you mean '{meant}'\\?$"):
+            find_model(asked, tmp_path)
+    with pytest.raises(MissingError, match=r"ends in \.onnx$"):
+        find_model("zzz", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["house.stream", "house.onnx", "house.stream.onnx"])
