@@ -79,7 +79,8 @@ def _remove(name: str | None, runs: Path) -> None:
     enrolled = {model.name: model.path for model in enrolled_models(runs)}
     if name not in enrolled:
         known = ", ".join(enrolled) or "none"
-        raise ConfigError(f"{name or '--remove'}: no enrolled model; enrolled: {known}; 'kwspot runs' removes runs")
+        what = f"{name}: no enrolled model" if name else "--remove: NAME is missing, of an enrolled model"
+        raise ConfigError(f"{what}; enrolled: {known}; 'kwspot runs' removes runs")
     enrolled[name].unlink()
     console.note(f"removed {enrolled[name]}")
 

@@ -152,7 +152,10 @@ class Spotter:
         return predictions
 
     def posteriors(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the posteriors (batch, n_classes) of waveforms (batch, n_samples) at the model's rate; ValueError else."""
+        """Compute the posteriors (batch, n_classes) of waveforms (batch, n_samples) at the model's rate.
+
+        ValueError for another shape.
+        """
         if np.ndim(waveforms) != 2:
             raise ValueError(f"waveforms of shape (batch, n_samples) are needed, got {np.shape(waveforms)}")
         result: NDArray[np.float32]

@@ -50,6 +50,7 @@ def tracer(split: Split, seed: int, device: torch.device, path: Path, done: int)
 
     def write(model: nn.Module, epoch: int) -> None:
         found = trace(model, (features, lengths, labels))
+        lines[:] = [line for line in lines if line["epoch"] != epoch]  # of a run that ended before its first checkpoint
         lines.append({"epoch": epoch, **{key: [float(f"{v:.4g}") for v in values] for key, values in found.items()}})
         write_lines(path, lines)
 

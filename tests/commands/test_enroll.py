@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.enrollment.enroll import enroll_takes
 from kwspot.enrollment.spoken import speak
+from kwspot.inference.spotter import NEEDED, Spotter
 from kwspot.synthesis.engines import installed
+from kwspot.web.answers import Answers
 from tests.sounds import RATE, write_sound
 from tests.words import word, write_words
 
@@ -74,10 +77,26 @@ def test_a_model_that_every_command_takes(project):
     assert json.loads(run("models", "house", "--json").stdout)["enrollment"]["sources"][0]["word"] == "fall"
 
 
+def test_a_model_of_other_making_is_listed_without_what_it_does_not_say(project):
+    model = onnx.load(Spotter.load().path)
+    needed = [entry for entry in model.metadata_props if entry.key in NEEDED]
+    del model.metadata_props[:]
+    model.metadata_props.extend(needed)
+    (project / "runs/enrolled").mkdir(parents=True)
+    onnx.save(model, project / "runs/enrolled/plain.onnx")
+    listed = run("models")
+    assert listed.exit_code == 0, listed.stderr
+    (line,) = [line.split() for line in listed.stdout.splitlines() if line.startswith("plain")]
+    assert line[2:4] == ["–", "–"]
+    described = Answers(project / "runs", project, "plain", enrolling=False).models()["models"]
+    assert any(one["name"] == "plain" for one in described)
+
+
 def test_a_model_is_removed(project):
     enroll("house", "--clips", "clips")
     for name in ("keywords10", "nothing"):
         assert run("models", name, "--remove").exit_code == 2
+    assert "--remove: NAME is missing" in run("models", "--remove").stderr
     assert run("models", "house", "--remove").stderr == "removed runs/enrolled/house.onnx\n"
     assert files(project) == []
     assert run("predict", "--model", "house", "clips").exit_code == 3

@@ -235,6 +235,8 @@ def test_unknown_clips_make_such_sounds_less_of_a_word(encoder):
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         kwspot.enroll(clips(("rise",)), RATE, **settings)
+    with pytest.raises(ConfigError, match=r"clips of each word are needed, .* got list"):
+        kwspot.enroll(["x.wav"])
 
 
 def test_a_model_is_known_by_its_name_where_the_commands_find_it(written, tmp_path, monkeypatch):

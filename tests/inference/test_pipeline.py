@@ -223,7 +223,7 @@ def test_models_that_hear_long_sound(run, tmp_path):
     for model, heard_by in (("lstm", Stream), (None, Stream), ("keywords10", SlidingWindow)):
         assert isinstance(open_model(model, runs, streaming=None), heard_by)
     assert isinstance(open_model(str(run.path / "model.stream.onnx"), runs), Stream)
-    with pytest.raises(MissingError, match="^keywords10: comes without a stream; keywords10_long has one$"):
+    with pytest.raises(MissingError, match=r"^keywords10: comes without a stream; keywords10_long has one$"):
         open_model("keywords10", runs, streaming=True)
     (run.path / "model.onnx").rename(tmp_path / "alone.onnx")
     try:

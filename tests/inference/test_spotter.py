@@ -126,6 +126,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         ("schema", "2", "schema 2, this kwspot reads 1"),
         ("labels", "yes no", "not JSON"),
         ("labels", None, "no labels in its metadata"),
+        ("n_parameters", '"many"', "n_parameters that is no number"),
     ):
         changed = onnx.ModelProto.FromString(graph.SerializeToString())
         entries = {entry.key: entry.value for entry in graph.metadata_props}

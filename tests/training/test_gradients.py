@@ -75,6 +75,14 @@ def test_a_run_with_a_trace_is_the_run_without(tmp_path):
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert {len(line["gradient"]) for line in lines} == {FRONT_END.max_frames}
 
+    def failing(*_):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run("failed", trace=True, callbacks=Callbacks(step=failing))
+    failed = run("failed", trace=True)
+    assert runs.read_lines(failed.path / runs.TRACE, TraceShape) == lines  # epoch 0 once
+
     taken = []
     stopping = Callbacks(step=lambda *_: taken.append(1), should_stop=lambda: len(taken) == 8)
     run("parts", trace=True, callbacks=stopping)
