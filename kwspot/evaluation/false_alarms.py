@@ -183,11 +183,7 @@ def measure_false_alarms(
         cache.clips, keywords, data=data, front_end=experiment.front_end, split=split, hours=hours, snr_db=snr_db,
         seed=seed,
     )  # fmt: skip
-    if not (run.path / MODEL).is_file():
-        raise MissingError(f"{run.path / MODEL}: not there; 'kwspot export {run.id}' writes it")
-    streaming_models: dict[str, StreamingModel] = {WINDOWS: SlidingWindow(Spotter(run.path / MODEL, threads=1))}
-    if (run.path / STREAM).is_file():
-        streaming_models[STREAMED] = Stream(run.path / STREAM)
+    streaming_models = models_of(run)
     spoken, held_out = assembly.spoken, experiment.train.held_out or []
     record = {
         "split": split,
@@ -211,6 +207,16 @@ def measure_false_alarms(
         record[name] = _measured(trial, per_hour, held_out, chosen=split == VALIDATION)
     write_json(run.path / f"false-alarms-{split}.json", record)
     return record
+
+
+def models_of(run: Run) -> dict[str, StreamingModel]:
+    """Open the model files of a run for long sound, by the way they hear it; MissingError without one."""
+    if not (run.path / MODEL).is_file():
+        raise MissingError(f"{run.path / MODEL}: not there; 'kwspot export {run.id}' writes it")
+    models: dict[str, StreamingModel] = {WINDOWS: SlidingWindow(Spotter(run.path / MODEL, name=run.id, threads=1))}
+    if (run.path / STREAM).is_file():
+        models[STREAMED] = Stream(run.path / STREAM, name=run.id)
+    return models
 
 
 def _reported(assembly: Assembly, report: Callable[..., None], way: str) -> Iterator[Waveform]:

@@ -27,14 +27,13 @@ from kwspot.audio.reading import AudioError
 from kwspot.corpus.layout import VALIDATION
 from kwspot.corpus.recordings import Recording, read_recordings
 from kwspot.errors import MissingError
-from kwspot.evaluation.false_alarms import at_rate
+from kwspot.evaluation.false_alarms import at_rate, models_of
 from kwspot.evaluation.metrics import poisson_interval
-from kwspot.experiments.runs import MODEL, RECORDINGS, STREAM, STREAMED, WINDOWS, Run
+from kwspot.experiments.runs import RECORDINGS, Run
 from kwspot.files import digest_of, write_json, write_text
 from kwspot.inference.detector import DetectionSettings, Event, Smoother, keywords_of
 from kwspot.inference.pipeline import detection_settings, detector_of
-from kwspot.inference.spotter import Spotter
-from kwspot.inference.streaming import SlidingWindow, Stream, StreamingModel
+from kwspot.inference.streaming import StreamingModel
 
 TOLERANCE_S = 0.5
 THRESHOLDS = [
@@ -201,16 +200,11 @@ def measure_run(run: Run, folder: Path, *, split: str = EVERYTHING, **asked: Any
 
     MissingError without a model file.
     """
-    if not (run.path / MODEL).is_file():
-        raise MissingError(f"{run.path / MODEL}: not there; 'kwspot export {run.id}' writes it")
-    models: dict[str, StreamingModel] = {WINDOWS: SlidingWindow(Spotter(run.path / MODEL, name=run.id, threads=1))}
-    if (run.path / STREAM).is_file():
-        models[STREAMED] = Stream(run.path / STREAM, name=run.id)
     record = {
         mode: measure_recordings(
             model, folder, split=split, partial=run.path / partial_name(f"{RECORDINGS}-{mode}", folder, split), **asked
         )
-        for mode, model in models.items()
+        for mode, model in models_of(run).items()
     }
     write_json(run.path / f"{RECORDINGS}-{split}.json", record)
     return record
