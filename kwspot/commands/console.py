@@ -9,6 +9,7 @@ from pathlib import Path
 import re
 import shutil
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -33,6 +34,12 @@ FORGED = re.compile(r"\n(?!  )")  # a message may have more lines, indented: no 
 def say(text: str) -> None:
     """Print data on stdout, which may be several lines; what is unprintable beside line ends and tabs as escapes."""
     _write(sys.stdout, text)
+
+
+def say_wrapped(text: str) -> None:
+    """Print a sentence on stdout: on a terminal in lines of its width, all but the first indented."""
+    lines = textwrap.wrap(text, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    say("\n".join(lines) if sys.stdout.isatty() else text)
 
 
 def note(text: str) -> None:

@@ -105,7 +105,7 @@ def enroll(
         )
     enrolled.replace(path, began_with)
     for line in described(enrolled):
-        console.say(line)
+        console.say_wrapped(line)
     if not quiet:
         console.note(f"wrote {path}; next: kwspot listen --model {name}")
 

@@ -48,3 +48,14 @@ def test_a_file_whose_name_looks_like_markup_is_shown_as_it_is_named():
         "a word at 1", "a remark at 1", "a word at 2", "a remark at 2",
     ]  # fmt: skip
     assert not any("Error" in line for line in lines)
+
+
+def test_a_sentence_is_wrapped_on_a_terminal_only():
+    sentence = "caution: " + "a word " * 20
+    program = f"from kwspot.commands import console\nconsole.say_wrapped({sentence!r})"
+    lines = on_terminal(f"import os\nos.environ.pop('COLUMNS', None)\n{program}")
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).split() == sentence.split()
+    assert len([line for line in lines if line]) == 2
+    plain = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert plain.stdout == sentence + "\n"
