@@ -41,8 +41,9 @@ def synthesize(
 
       kwspot synthesize yes no up down --out synth --seed 2 --negatives 80
     """
+    from kwspot.corpus.layout import STATE
     from kwspot.seeding import rng_for
-    from kwspot.synthesis.corpus import chosen_engines, synthesize_corpus
+    from kwspot.synthesis.corpus import SAID, chosen_engines, synthesize_corpus
     from kwspot.synthesis.negatives import choose_negatives, read_lexicon, without_entry
 
     keywords = [" ".join(word.split()) for word in words]
@@ -60,14 +61,16 @@ def synthesize(
             out, n_voices=voices, seed=seed, engines=engine, words=keywords, negatives=chosen, workers=workers,
             report=report,
         )  # fmt: skip
-    _tell(out, marker, len(chosen), quiet)
+    said = (out / STATE / SAID).read_text(encoding="utf-8").splitlines()[1:]
+    _tell(out, marker, len({line.split("\t")[1] for line in said}), quiet)
 
 
 def _tell(out: Path, marker: dict[str, Any], n_texts: int, quiet: bool) -> None:
     n_voices, n_words, clip_ms = marker["n_voices"] * len(marker["engines"]), len(marker["words"]), marker["clip_ms"]
+    spoken = f"{n_words} keyword{'s' * (n_words > 1)} by {n_voices:,} voice{'s' * (n_voices > 1)}"
     console.say(
-        f"{out}: {n_words} keyword{'s' * (n_words > 1)} by {n_voices:,} voices, {n_texts:,} other texts, clips of "
-        f"{clip_ms:,} ms: {marker['n_files']:,} files, {marker['n_bytes'] / 1e6:,.1f} MB"
+        f"{out}: {spoken}, {n_texts:,} other texts, clips of {clip_ms:,} ms: {marker['n_files']:,} files, "
+        f"{marker['n_bytes'] / 1e6:,.1f} MB"
     )
     if not quiet:
         length = "" if clip_ms == 1000 else f" -o front_end.clip_ms={clip_ms}"

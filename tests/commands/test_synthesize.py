@@ -92,6 +92,12 @@ def test_from_text(place):
     assert trained.record["classes"] == ["lights off", "lights on", "unknown", "silence"]
     assert trained.record["corpus"]["n_clips"] == {"train": 7, "validation": 7, "test": 7}
     assert all(line.startswith("x.wav\t") for line in outputs[4].stdout.splitlines())
+    few = (
+        CliRunner()
+        .invoke(app, ["synthesize", "yes", "no", "--voices", "1", "--engine", "pico", "--out", "few", "--quiet"])
+        .stdout
+    )
+    assert few.startswith("few: 2 keywords by 1 voice, 4 other texts, clips of ")  # of 100: each voice says four
     again = run(FROM_TEXT[0])
     assert again.stdout == outputs[0].stdout
     assert "speak" not in again.stderr
