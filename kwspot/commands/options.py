@@ -64,14 +64,10 @@ complete_run = _complete(_runs)
 complete_model = _complete(_models)
 
 DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data", envvar="KWSPOT_DATA", file_okay=False, help="Folder of the corpus: one folder of clips per word."
-    ),
+    Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips per word.")
 ]
 RunsDir = Annotated[
-    Path,
-    typer.Option("--runs", envvar="KWSPOT_RUNS", file_okay=False, help="Folder of run records and enrolled models."),
+    Path, typer.Option("--runs", envvar="KWSPOT_RUNS", help="Folder of run records and enrolled models.")
 ]
 RegistryPath = Annotated[
     Path | None,
