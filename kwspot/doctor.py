@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from kwspot.experiments.runs import Run
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-SERIES = "2.11"  # of torch and torchaudio; pyproject.toml pins both
-PAIR = f"pip install 'torch=={SERIES}.*' 'torchaudio=={SERIES}.*'"
+RELEASE = "2.11.0"  # of torch and torchaudio; pyproject.toml pins both
+PAIR = f"pip install 'torch=={RELEASE}' 'torchaudio=={RELEASE}'"
 BASE = (
     "numpy", "soundfile", "soxr", "onnx", "onnxruntime", "typer", "rich", "pyyaml", "pydantic", "filelock",
     "matplotlib",
@@ -115,8 +115,8 @@ def torch_findings() -> Iterator[Finding]:
         return
     versions = {name: installed(name) for name in ("torch", "torchaudio")}
     told = " with ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
-    if any((found or "").split(".")[:2] != SERIES.split(".") for found in versions.values()):
-        yield Finding("torch", FAIL, f"{told}: kwspot needs both of {SERIES}", PAIR)
+    if any((found or "").partition("+")[0] != RELEASE for found in versions.values()):
+        yield Finding("torch", FAIL, f"{told}: kwspot needs both of {RELEASE}", PAIR)
         return
     answer, trouble = probe()
     if answer is None:
