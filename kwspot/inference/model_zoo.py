@@ -6,7 +6,6 @@ list and to complete names.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 import os
 from pathlib import Path
 
@@ -99,6 +98,8 @@ def find_model(name: str | None = None, runs_dir: Path | None = None, default: s
         run = best_run(runs_dir, name, MODEL)
     except MissingError as error:
         known = f"bundled models: {', '.join(bundled)}" + (f"; enrolled: {', '.join(enrolled)}" if enrolled else "")
+        from difflib import get_close_matches  # not at every start
+
         close = get_close_matches(name, [*bundled, *enrolled], 1)
         meant = f"; did you mean '{close[0]}'?" if close else ""
         raise MissingError(f"{error}; {known}; a file ends in {SUFFIX}{meant}") from error
