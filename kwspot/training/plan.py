@@ -23,14 +23,14 @@ from kwspot.tasks import SILENCE, Task
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment with a seed, its feature cache, task, teachers and background, and the run that it starts from."""
+    """An experiment with a seed, its feature cache, task, teachers and background, and the runs that it starts from."""
 
     experiment: Experiment
     seed: int
     cache: FeatureCache
     task: Task
     teachers: list[runs.Run]
-    start: runs.Run | None = None
+    starts: list[runs.Run]
     background: Background | None = None
 
     @property
@@ -40,8 +40,8 @@ class Plan:
         deciding = {**self.experiment.deciding(), "classes": self.task.classes, "corpus": corpus}
         if self.teachers:
             deciding["teachers"] = [run.id for run in self.teachers]
-        if self.start:
-            deciding["start"] = self.start.id
+        if self.starts:
+            deciding["start"] = _ids(self.starts)
         if self.background:
             deciding["background"] = self.background.digest
         return runs.run_id(self.experiment.name, self.seed, deciding)
@@ -76,11 +76,9 @@ class Plan:
 
     @property
     def keeps_head(self) -> bool:
-        """Whether the run that it starts from was trained to tell apart the same words."""
-        if self.start is None:
-            return False
-        before = self.start.record
-        return (before["classes"], before.get("merged_words", [])) == (list(self.task.classes), self.merged_words)
+        """Whether the runs that it starts from were trained to tell apart the same words."""
+        known = [(run.record["classes"], run.record.get("merged_words", [])) for run in self.starts]
+        return known == [(list(self.task.classes), self.merged_words)] * len(self.starts)
 
     def record(self, model: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return what run.json holds."""
@@ -108,8 +106,8 @@ class Plan:
             record["merged_words"] = self.merged_words
         if self.teachers:
             record["teachers"] = [run.id for run in self.teachers]
-        if self.start:
-            record["start"] = self.start.id
+        if self.starts:
+            record["start"] = _ids(self.starts)
         if self.background:
             hours = sum(stretch.n_frames for stretch in self.background.of(TRAIN)) * front_end.hop_ms / 3.6e6
             record["background"] = {
@@ -127,9 +125,10 @@ def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note
     task = resolve_task(experiment.task, cache, note)
     background = open_background(data, experiment.front_end) if experiment.train.background else None
     teachers = find_teachers(experiment, runs_dir, task.classes)
-    plan = Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir), background)
-    if plan.start and not plan.keeps_head:
-        note(f"starts from {plan.start.id}, all but its head, which told apart other classes, or in another order")
+    plan = Plan(experiment, seed, cache, task, teachers, find_starts(experiment, runs_dir), background)
+    if plan.starts and not plan.keeps_head:
+        told = "which told apart other classes, or in another order"
+        note(f"starts from {', '.join(run.id for run in plan.starts)}, all but its head, {told}")
     return plan
 
 
@@ -146,18 +145,32 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
     return found
 
 
-def find_start(experiment: Experiment, runs_dir: Path) -> runs.Run | None:
-    """Find the run whose weights an experiment starts from; IntegrityError if it has another model.
+def find_starts(experiment: Experiment, runs_dir: Path) -> list[runs.Run]:
+    """Find the runs whose weights an experiment starts from: none, the best, or with `start_mean` all there are.
 
-    Of a run with other classes everything but the head can be taken.
+    IntegrityError if one has another model, or if those to average did not begin as one: the mean of networks that
+    were drawn apart is none. Of runs with other classes everything but the head can be taken.
     """
-    if experiment.train.start_from is None:
-        return None
-    run = runs.best_run(runs_dir, experiment.train.start_from)
-    before = runs.load_settings(run)
-    if (before.front_end, before.model) != (experiment.front_end, experiment.model):
-        raise IntegrityError(
-            f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name a "
-            "run that has the same"
-        )
-    return run
+    train = experiment.train
+    if train.start_from is None:
+        return []
+    found = runs.finished_runs(runs_dir, train.start_from) if train.start_mean else []
+    found = found or [runs.best_run(runs_dir, train.start_from)]
+    origin = found[0].record.get("start")
+    for run in found:
+        before = runs.load_settings(run)
+        if (before.front_end, before.model) != (experiment.front_end, experiment.model):
+            raise IntegrityError(
+                f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name "
+                "a run that has the same"
+            )
+        if len(found) > 1 and (origin is None or run.record.get("start") != origin):
+            raise IntegrityError(
+                f"{run.path}: {experiment.name} cannot start from the mean of it and {found[0].id}: they did not begin "
+                "from one run; name an experiment that does (train.start_from)"
+            )
+    return found
+
+
+def _ids(starts: list[runs.Run]) -> str | list[str]:
+    return starts[0].id if len(starts) == 1 else [run.id for run in starts]
