@@ -179,7 +179,7 @@ def root(
 ) -> None:
     """Use, train and compare small recurrent keyword spotters.
 
-    Start with predict or listen, which need nothing else. For words of your
+    Start with predict or spot, which need nothing else. For words of your
     own: record, enroll. To train from scratch: download, featurize, train,
     eval, compare.
     """

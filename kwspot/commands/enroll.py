@@ -60,7 +60,7 @@ def enroll(
     spoken by synthesisers, in English, and takes minutes. Where the name of a
     word is English for what was recorded, synthesisers say it too, so that
     takes of one voice know others; --voices 0 leaves them out.
-    Needs for voices: pip install 'kwspot\[synth]', for text better \[kokoro]
+    Voices need: pip install 'kwspot\[synth]'; those of \[kokoro] are better.
 
     A folder FOLDER/unknown holds other words, FOLDER/_background_noise_ noise;
     both are optional. Speakers are taken from subfolders, or from names such as

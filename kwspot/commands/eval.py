@@ -95,7 +95,7 @@ def eval_(
 
       kwspot eval lstm --streaming
 
-      kwspot eval lstm --long-audio --split validation
+      kwspot eval gru_stream_12 --long-audio --split validation
 
       kwspot eval keywords10 --false-alarms recordings --transcripts text.tsv
 

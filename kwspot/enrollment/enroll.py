@@ -107,8 +107,8 @@ def enroll(
     The words `unknown` and `silence` stand for other speech and for noise. So many `voices` of every fast synthesiser
     that is installed say the words too, where their names are English for what was recorded. With `path` the model is
     also written there.
-    ConfigError or IntegrityError for clips that cannot be used, ValueError for samples or a rate that are none,
-    ConfigError for settings that make no sense.
+    MissingError without a file, ConfigError or IntegrityError for clips that cannot be used, ValueError for samples or
+    a rate that are none, ConfigError for settings that make no sense.
     """
     require_rate(false_alarms_per_hour)
     if not isinstance(words, Mapping):

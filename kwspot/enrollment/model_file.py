@@ -1,6 +1,6 @@
 """Encoder and head -> one model file that everything takes; and what such a file says of its enrollment.
 
-models/<name>.onnx: waveform (batch, n_samples) -> logits, posteriors (batch, n_classes)
+RUNS/enrolled/<name>.onnx: waveform (batch, n_samples) -> logits, posteriors (batch, n_classes)
 
 Beside the weights it holds the embeddings it was fitted on, as the tensor `enrolled`, which no operator reads: so words
 can be added without the clips of the others.

@@ -1,6 +1,7 @@
 """What `import kwspot` offers for one line each: predict a clip, spot in a recording, listen to a microphone.
 
-    sound: a path, an open file, or a waveform (n_samples,) with its rate -> Prediction, or Event…
+    predict  a path, an open file, or a waveform (n_samples,) with its rate -> Prediction
+    spot     a path, a waveform, or blocks of one with their rate -> Event…
 
 A model is opened once and kept for as long as its file does not change.
 """
@@ -49,7 +50,7 @@ def predict(
 
 
 def spot(
-    sound: Sound | BinaryIO | Iterable[NDArray[Any]],
+    sound: Sound | Iterable[NDArray[Any]],
     sample_rate: int | None = None,
     *,
     model: str | Path | None = None,
@@ -63,7 +64,7 @@ def spot(
 
     Waveforms and blocks need their `sample_rate` in Hz. Threshold, smoothing and refractory period are the model's,
     chosen on validation, unless given; `stream` uses the model's stream. Without `model`, the bundled model for long
-    sound. Errors are those of `predict`, and ConfigError for settings that make no sense.
+    sound. Errors are those of `predict`, ValueError for an open file, and ConfigError for settings that make no sense.
     """
     streaming_model, settings = _opened(
         model, runs_dir, stream, threshold=threshold, smoothing_ms=smoothing_ms, refractory_ms=refractory_ms
@@ -103,9 +104,7 @@ def _opened(
     return streaming_model, detection_settings(streaming_model.metadata, **asked)
 
 
-def _blocks(
-    sound: Sound | BinaryIO | Iterable[NDArray[Any]], sample_rate: int | None, wanted: int
-) -> Iterator[Waveform]:
+def _blocks(sound: Sound | Iterable[NDArray[Any]], sample_rate: int | None, wanted: int) -> Iterator[Waveform]:
     if isinstance(sound, str | Path):
         _refuse_rate(sample_rate)
         return file_blocks(Path(sound), wanted)
