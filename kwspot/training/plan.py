@@ -34,8 +34,8 @@ class Plan:
     background: Background | None = None
 
     @property
-    def run_id(self) -> str:
-        """The name of the run: it follows from all that decides the result."""
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the result but the seed."""
         corpus = self.cache.meta["corpus_digest"]
         deciding = {**self.experiment.deciding(), "classes": self.task.classes, "corpus": corpus}
         if self.teachers:
@@ -44,7 +44,12 @@ class Plan:
             deciding["start"] = _ids(self.starts)
         if self.background:
             deciding["background"] = self.background.digest
-        return runs.run_id(self.experiment.name, self.seed, deciding)
+        return deciding
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run: it follows from all that decides the result."""
+        return runs.run_id(self.experiment.name, self.seed, self.deciding)
 
     @cached_property
     def train_split(self) -> Split:

@@ -23,6 +23,7 @@ from kwspot.experiments.registry import load_experiment, read_override
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
 from kwspot.files import digest_of, locked
+from kwspot.training.plan import plan_run
 from kwspot.training.run import Callbacks, run_experiment
 from kwspot.training.trainer import DivergedError, EpochRecord
 
@@ -117,10 +118,12 @@ def search(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for end in (0, -1):  # so that a misspelt key is said before anything is trained
+    first, _ = (  # both ends, so that a misspelt key is said before anything is trained
         load_experiment(name, registry, [*overrides, *(f"{d.key}={json.dumps(d.values[end])}" for d in dimensions)])
-    base = load_experiment(name, registry, overrides)
-    deciding = [base.deciding(), seed, [[d.key, d.values] for d in dimensions]]
+        for end in (0, -1)
+    )
+    plan = plan_run(first, seed, data, runs_dir, lambda _: None)
+    deciding = [plan.deciding, seed, [[d.key, d.values] for d in dimensions]]
     path = runs_dir / FOLDER / f"{name}-{digest_of(deciding)[:8]}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))

@@ -78,6 +78,15 @@ def test_trials_are_runs_and_the_best_comes_first(data):
     assert run_search(data, 5, callbacks=Callbacks(should_stop=lambda: True))  # nothing left to stop
 
 
+def test_the_same_search_on_other_data_is_another_study(data):
+    (one,) = run_search(data, 1, epochs=1)
+    assert run_search(data, 1, epochs=1) == [one]
+    make_cache(data, seed=1)
+    (other,) = run_search(data, 1, epochs=1)
+    corpora = {run.id: run.record["corpus"]["digest"] for run in runs.list_runs(data.parent / "runs")}
+    assert (corpora[one.run_id], corpora[other.run_id]) == ("toy-0", "toy-1")
+
+
 def test_a_stopped_search_goes_on_with_the_trial_it_was_at(data):
     steps = []
     stopping = Callbacks(step=lambda *_: steps.append(1), should_stop=lambda: len(steps) == 15)  # in its second trial
