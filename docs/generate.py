@@ -13,8 +13,9 @@ from typing import Any
 from docs import architecture_drawing, reference
 from kwspot.corpus.layout import TEST, VALIDATION
 from kwspot.evaluation.comparison import Row, choose_runs, table_rows
-from kwspot.experiments.registry import read_yaml
+from kwspot.experiments.registry import load_registry, read_yaml
 from kwspot.experiments.runs import Run, list_runs
+from kwspot.experiments.settings import Experiment
 from kwspot.files import write_text
 from kwspot.inference.model_zoo import DEFAULT_LONG
 from kwspot.reports.markdown_blocks import write_block
@@ -52,14 +53,14 @@ def _figure(row: Row, key: str) -> str:
 def experiments() -> str:
     """Return every experiment of the registry, in its groups: why, what it changes, what its records say."""
     text = REGISTRY.read_text("utf-8")
-    written = read_yaml(text, REGISTRY.name)["experiments"]
+    written, known = read_yaml(text, REGISTRY.name)["experiments"], load_registry(REGISTRY)
     recorded = {group.name: list_runs(group) for group in sorted(RESULTS.iterdir())}
     sections = []
     for comment, name in _groups(text):
         if comment:
             title, rest = re.split(r"(?<=[.?]) ", f"{comment} ", maxsplit=1)
             sections += [f"## {title.rstrip('.')}", *filter(None, [rest.strip()])]
-        records = (_record_line(group, name, runs) for group, runs in recorded.items())
+        records = (record_line(group, known[name], runs) for group, runs in recorded.items())
         lines = "\n".join([_changes(written[name]), *filter(None, records)])
         sections += [f"### {name}", written[name]["why"], lines]
     return "\n\n".join(sections)
@@ -91,14 +92,21 @@ def _flow(value: Any) -> str:
     return str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _record_line(group: str, name: str, recorded: Sequence[Run]) -> str:
+def record_line(group: str, experiment: Experiment, recorded: Sequence[Run]) -> str:
     """Say which seeds of an experiment are recorded in a folder of results/, with their accuracy on test."""
-    runs = sorted((run for run in recorded if run.experiment == name), key=lambda run: run.seed)
-    if not runs:
-        return ""
-    accuracies = [run.evaluations["test"]["accuracy"] for run in runs if "test" in run.evaluations]
-    measured = f": test accuracy {', '.join(f'{100 * one:.1f}' for one in accuracies)} %" if accuracies else ""
-    return f"- `results/{group}`, seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}{measured}"
+    named = sorted((run for run in recorded if run.experiment == experiment.name), key=lambda run: run.seed)
+    runs = [run for run in named if run.record["settings"] == experiment.deciding()]
+    said = [f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}{_tested(runs)}"] if runs else []
+    said += [f"{n} of other settings"] if (n := len(named) - len(runs)) else []
+    return f"- `results/{group}`, {'; '.join(said)}" if said else ""
+
+
+def _tested(runs: Sequence[Run]) -> str:
+    """Write the accuracies on test of some seeds, with the seed where not all were tested."""
+    accuracies = {run.seed: run.evaluations["test"]["accuracy"] for run in runs if "test" in run.evaluations}
+    some = len(accuracies) < len(runs)
+    figures = [f"{f'of seed {seed} ' if some else ''}{100 * one:.1f}" for seed, one in accuracies.items()]
+    return f": test accuracy {', '.join(figures)} %" if figures else ""
 
 
 def _measured(name: str) -> dict[str, Any]:

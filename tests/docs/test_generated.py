@@ -7,15 +7,17 @@ import pytest
 from typer.testing import CliRunner
 
 from docs import architecture_drawing
-from docs.generate import BLOCKS, DRAWING
+from docs.generate import BLOCKS, DRAWING, record_line
 from kwspot import Spotter
 from kwspot.cli import app
-from kwspot.experiments.runs import WINDOWS, read_run
+from kwspot.experiments.registry import load_experiment
+from kwspot.experiments.runs import WINDOWS, list_runs, read_run
 from kwspot.export.export import spotting_of
 from kwspot.inference.model_zoo import bundled_models
 from kwspot.reports.accuracy import card_figures
 from kwspot.reports.markdown_blocks import read_block
 from tests.documents import DOCUMENTS, ROOT
+from tests.records import make_run
 
 
 def compare_lines():
@@ -50,6 +52,15 @@ def test_tables_are_the_generated_ones(command, tmp_path):
 @pytest.mark.parametrize(("document", "name"), BLOCKS)
 def test_blocks_are_the_generated_ones(document, name):
     assert read_block(ROOT / document, name) == f"{BLOCKS[document, name]()}\n", "run 'make docs'"
+
+
+def test_an_experiment_is_credited_with_runs_of_its_own_settings_only(tmp_path):
+    experiment = load_experiment("rnn")
+    for seed, test in ((1, None), (2, 0.9)):
+        make_run(tmp_path, "rnn", seed, settings=experiment.deciding(), test=test)
+    make_run(tmp_path, "rnn", 3, test=0.5)
+    told = "seeds 1, 2: test accuracy of seed 2 90.0 %; 1 of other settings"
+    assert record_line("tries", experiment, list_runs(tmp_path)) == f"- `results/tries`, {told}"
 
 
 def test_drawing_of_the_packages_is_the_generated_one():
