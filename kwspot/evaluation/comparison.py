@@ -6,7 +6,7 @@ Reads records only: needs neither torch nor numpy.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 import math
 from pathlib import Path
@@ -70,19 +70,24 @@ SORTS = ("model", *(column.short for column in COLUMNS), "seeds")
 
 @dataclass(frozen=True)
 class Scope:
-    """What a figure speaks of: figures of different scopes cannot be compared."""
+    """What a figure speaks of: figures of different scopes cannot be compared.
+
+    How many clips a model learned from is its own affair: `n_train`, the fewest and the most, makes no other scope.
+    """
 
     task: str
     classes: tuple[str, ...]
     corpus: str
     source: str
     digest: str
-    n_clips: tuple[tuple[str, int], ...]
+    n_clips: tuple[tuple[str, int], ...]  # by split, without training
+    n_train: tuple[int, int] = field(compare=False)
 
     def __str__(self) -> str:
         n = len(self.classes)
         task = f"{self.task} ({n} classes)" if self.task else f"{n} words"
-        clips = ", ".join(f"{count:,} {split}" for split, count in self.n_clips)
+        train = " to ".join(dict.fromkeys(f"{count:,}" for count in self.n_train))
+        clips = ", ".join([f"{train} train", *(f"{count:,} {split}" for split, count in self.n_clips)])
         return f"{task} of {self.corpus}, from {self.source}; {clips} clips"
 
 
@@ -120,7 +125,8 @@ def scope_of(run: Run) -> Scope:
         corpus=corpus["name"],
         source=corpus["source"],
         digest=corpus["digest"],
-        n_clips=tuple((split, n_clips[split]) for split in SPLITS if n_clips.get(split)),
+        n_clips=tuple((split, n_clips[split]) for split in SPLITS[1:] if n_clips.get(split)),
+        n_train=(n_clips.get("train", 0),) * 2,
     )
 
 
@@ -257,7 +263,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
 def caption(rows: Sequence[Row]) -> str:
     """Say where the figures come from: corpus, clips, seeds, device and versions, all from the records."""
     runs = [run for row in rows for run in row.runs]
-    scopes = sorted({row.mark: row.scope for row in rows}.items())
+    scopes = _scopes(rows)
     scoped = [f"[{mark}] {scope}; digest {scope.digest[:8]}" if mark else str(scope) for mark, scope in scopes]
     seeds = sorted({run.seed for run in runs})
     numbers = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -276,6 +282,15 @@ def caption(rows: Sequence[Row]) -> str:
             f"Trained on {' and '.join(machines)} with {', '.join(versions)}.",
         ]
     )
+
+
+def _scopes(rows: Iterable[Row]) -> list[tuple[str, Scope]]:
+    """Return the scope of every mark, with the numbers of training clips of all its rows."""
+    found: dict[str, Scope] = {}
+    for row in rows:
+        counts = [*row.scope.n_train, *(found[row.mark].n_train if row.mark in found else ())]
+        found[row.mark] = replace(row.scope, n_train=(min(counts), max(counts)))
+    return sorted(found.items())
 
 
 def _silence(rows: Iterable[Row]) -> list[str]:

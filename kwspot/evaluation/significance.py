@@ -5,13 +5,13 @@ are, with replacement, and take the difference of the two accuracies on their cl
 experiment's clip counts as right in the share of its seeds that recognised it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from kwspot.errors import MissingError
+from kwspot.errors import ConfigError, MissingError
 from kwspot.evaluation.comparison import Row
 
 CONFIDENCE = 0.95
@@ -51,20 +51,30 @@ class Difference:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def differences(rows: Sequence[Row], versus: Sequence[str]) -> list[Difference]:
-    """Hold the rows of the same task and corpus against each that `versus` labels, two rows once.
+def differences(rows: Sequence[Row], versus: Sequence[str], note: Callable[[str], object]) -> list[Difference]:
+    """Hold the rows of the same task and corpus against each that `versus` labels, two rows once; note the others.
 
-    MissingError if there is no such row, or a row has no test clips by speaker.
+    MissingError if there is no such row, or a row has no test clips by speaker; ConfigError if there are several.
     """
     found: list[Difference] = []
     left = list(rows)
     for name in dict.fromkeys(versus):
-        base = next((row for row in rows if name in (row.label, row.experiment)), None)
-        if base is None:
-            raise MissingError(f"--versus {name}: not in the table; it has {', '.join(row.label for row in rows)}")
+        base = _labelled(rows, name)
         left = [row for row in left if row is not base]
         found += [_difference(row, base) for row in left if row.scope == base.scope]
+        if others := [row.label for row in left if row.scope != base.scope]:
+            note(f"--versus {name}: not against {', '.join(others)}, of another corpus or task")
     return found
+
+
+def _labelled(rows: Sequence[Row], name: str) -> Row:
+    """Find the row of a label, or of an experiment."""
+    fitting = [row for row in rows if row.label == name] or [row for row in rows if row.experiment == name]
+    if not fitting:
+        raise MissingError(f"--versus {name}: not in the table; it has {', '.join(row.label for row in rows)}")
+    if len(fitting) > 1:
+        raise ConfigError(f"--versus {name}: {len(fitting)} rows; name one: {', '.join(row.label for row in fitting)}")
+    return fitting[0]
 
 
 def _difference(row: Row, base: Row) -> Difference:

@@ -214,7 +214,7 @@ def as_json(rows: Sequence[Row], differences: Sequence["Difference"] = ()) -> st
             "task": row.scope.task or None,
             "classes": row.scope.classes,
             "corpus": {"name": row.scope.corpus, "source": row.scope.source, "digest": row.scope.digest},
-            "n_clips": dict(row.scope.n_clips),
+            "n_clips": {"train": row.scope.n_train[0], **dict(row.scope.n_clips)},
         }
         for row in rows
     ]

@@ -48,11 +48,12 @@ class Accuracies:
 
     rows: Sequence[Row]
     differences: Sequence["Difference"]
+    not_held: Sequence[str]  # why rows have no difference
 
     @property
     def notes(self) -> Sequence[str]:
         """What a reader of the table must know."""
-        return [f"note: {line}" for line in notes(self.rows)]
+        return [f"note: {line}" for line in [*notes(self.rows), *self.not_held]]
 
     def forms(self, width: int) -> Mapping[str, Form]:
         """See Sheet."""
@@ -153,8 +154,9 @@ def open_sheet(
     if sort or not names:
         rows = sort_rows(rows, sort or "val-acc")
     differences: Sequence[Difference] = ()
+    not_held: list[str] = []
     if versus:
         from kwspot.evaluation.significance import differences as differences_to
 
-        differences = differences_to(rows, versus)
-    return Accuracies(rows, differences), unfinished
+        differences = differences_to(rows, versus, not_held.append)
+    return Accuracies(rows, differences, not_held), unfinished
