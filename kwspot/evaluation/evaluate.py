@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from kwspot.evaluation.metrics import measure
 from kwspot.experiments.runs import Run
 from kwspot.features.cache import open_cache
-from kwspot.features.dataset import Split, resolve_task, select
+from kwspot.features.dataset import Split, resolve_task, select_measured
 from kwspot.files import write_json
 from kwspot.models.device import choose_device
 from kwspot.models.loading import load_model
@@ -53,7 +53,7 @@ def evaluate_run(run: Run, *, split: str, data: Path, device: str = "auto") -> d
     result = {
         "split": split,
         "corpus": {"name": cache.meta["name"], "digest": cache.meta["corpus_digest"]},
-        **evaluate(model, select(cache, task, split), task.classes, target),
+        **evaluate(model, select_measured(cache, task, split, experiment.train.held_out), task.classes, target),
     }
     own = cache.meta["corpus_digest"] == run.record["corpus"]["digest"]
     name = split if own else f"{split}-{cache.meta['name']}"

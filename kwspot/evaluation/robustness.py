@@ -23,7 +23,7 @@ from kwspot.evaluation.conditions import CONDITIONS, Source
 from kwspot.evaluation.metrics import CONFIDENCE, speaker_interval
 from kwspot.experiments.runs import MODEL, Run, load_settings
 from kwspot.features.cache import CachedClip, open_cache
-from kwspot.features.dataset import recorded_clips, resolve_task, select
+from kwspot.features.dataset import recorded_clips, resolve_task, select_measured
 from kwspot.files import write_json
 from kwspot.inference.spotter import Spotter
 from kwspot.seeding import rng_for
@@ -50,7 +50,8 @@ def measure_robustness(
     experiment, spotter = load_settings(run), Spotter(run.path / MODEL)
     cache = open_cache(data, experiment.front_end)
     task = resolve_task(experiment.task, cache, classes=run.record["classes"])
-    recorded = recorded_clips(select(cache, task, split), data, "robustness")
+    chosen = select_measured(cache, task, split, experiment.train.held_out)
+    recorded = recorded_clips(chosen, data, "robustness")
     spoken = [(clip, spotter.labels[label]) for clip, label in recorded if clip.word != SILENCE]
     noise, talkers = read_unheard_noise(data, spotter.sample_rate), Talkers([clip for clip, _ in spoken], data, spotter)
 

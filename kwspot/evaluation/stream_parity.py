@@ -8,7 +8,7 @@ from kwspot.audio.reading import read_clip
 from kwspot.errors import MissingError
 from kwspot.experiments.runs import MODEL, STREAM, Run, load_settings
 from kwspot.features.cache import open_cache
-from kwspot.features.dataset import recorded_clips, resolve_task, select
+from kwspot.features.dataset import recorded_clips, resolve_task, select_measured
 from kwspot.inference.spotter import Spotter
 from kwspot.inference.streaming import Stream
 
@@ -29,7 +29,8 @@ def compare_streaming(
     """
     experiment = load_settings(run)
     cache = open_cache(data, experiment.front_end)
-    clips = select(cache, resolve_task(experiment.task, cache, classes=run.record["classes"]), split)
+    task = resolve_task(experiment.task, cache, classes=run.record["classes"])
+    clips = select_measured(cache, task, split, experiment.train.held_out)
     recorded = [(clip.name, label) for clip, label in recorded_clips(clips, data, "streaming")]
     for path in (run.path / MODEL, run.path / STREAM):
         if not path.is_file():

@@ -35,7 +35,7 @@ from kwspot.export.onnx_graph import clip_graph, network_graph, state_parts, str
 from kwspot.export.onnx_ops import used_bands
 from kwspot.export.quantization import quantised
 from kwspot.features.cache import open_cache
-from kwspot.features.dataset import Split, resolve_task, select
+from kwspot.features.dataset import Split, resolve_task, select, select_measured
 from kwspot.features.log_mel import LogMel
 from kwspot.files import written_whole
 from kwspot.inference.spotter import SCHEMA
@@ -110,7 +110,7 @@ def prepare(run: Run, data: Path) -> Trained:
         cache = open_cache(data, experiment.front_end)
         if cache.meta["corpus_digest"] == run.record["corpus"]["digest"]:
             task = resolve_task(experiment.task, cache, classes=run.record["classes"])
-            split = select(cache, task, VALIDATION)
+            split = select_measured(cache, task, VALIDATION, experiment.train.held_out)
             tested = select(cache, task, TEST) if TEST in run.evaluations else None
     except MissingError:
         pass  # no features there

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kwspot.corpus.layout import TEST12, TRAIN
+from kwspot.corpus.layout import TEST12, TRAIN, VALIDATION
 from kwspot.errors import MissingError
 from kwspot.experiments.settings import FOLDER_TASK, FrontEnd
 from kwspot.features.cache import CachedClip, FeatureCache, silence_value
@@ -154,6 +154,11 @@ def select(
         clips=clips,
         targets=cache.targets,
     )
+
+
+def select_measured(cache: FeatureCache, task: Task, split: str, held_out: Sequence[str] | None) -> Split:
+    """Take the clips of a split that a model is measured on: of validation without the words that training held out."""
+    return select(cache, task, split, without=(held_out or ()) if split == VALIDATION else ())
 
 
 def recorded_clips(split: Split, data: Path, purpose: str) -> list[tuple[CachedClip, int]]:

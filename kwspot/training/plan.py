@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from kwspot.corpus.layout import TRAIN
+from kwspot.corpus.layout import TRAIN, VALIDATION
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments import runs
 from kwspot.experiments.settings import Experiment
 from kwspot.features.background import Background, open_background
 from kwspot.features.cache import FeatureCache, open_cache
-from kwspot.features.dataset import Split, resolve_task, select
+from kwspot.features.dataset import Split, resolve_task, select, select_measured
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.device import environment
 from kwspot.tasks import SILENCE, Task
@@ -60,7 +60,10 @@ class Plan:
     @cached_property
     def validation_split(self) -> Split:
         """The clips that choose the best epoch."""
-        return select(self.cache, self.task, "validation", without=self.experiment.train.held_out or ())
+        return self._measured(VALIDATION)
+
+    def _measured(self, split: str) -> Split:
+        return select_measured(self.cache, self.task, split, self.experiment.train.held_out)
 
     @cached_property
     def merged_words(self) -> list[str]:
@@ -88,7 +91,7 @@ class Plan:
     def record(self, model: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return what run.json holds."""
         meta, front_end = self.cache.meta, self.experiment.front_end
-        n_clips = {split: len(select(self.cache, self.task, split)) for split in meta["n_clips"]}
+        n_clips = {split: len(self._measured(split)) for split in meta["n_clips"]}
         record: dict[str, Any] = {
             "schema": runs.SCHEMA,
             "run": self.run_id,

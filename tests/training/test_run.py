@@ -17,6 +17,7 @@ from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import evaluate_run
 from kwspot.experiments import runs
 from kwspot.experiments.settings import TrainSettings
+from kwspot.export.export import prepare
 from kwspot.features.dataset import band_statistics, resolve_task, select
 from kwspot.files import PARTIAL
 from kwspot.models.device import has_bfloat16
@@ -433,6 +434,17 @@ def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     assert run.metrics["accuracy_train"] > 0.9
     result = evaluate_run(run, split="test", data=twelve, device="cpu")
     assert all(word["recall"] > 0.9 for word in result["per_class"][-2:])  # `unknown` and `silence`
+
+
+def test_words_held_out_are_missing_from_validation_wherever_it_is_measured_and_in_test(twelve, tmp_path):
+    run = train(twelve, tmp_path, "task=kws12", "train.held_out=[cat]", "train.epochs=1")
+    measured = evaluate_run(run, split="validation", data=twelve, device="cpu")
+    assert measured["loss"] == pytest.approx(run.metrics["loss_validation"], rel=1e-5)
+    assert measured["n"] == run.record["corpus"]["n_clips"]["validation"]
+    evaluate_run(run, split="test", data=twelve, device="cpu")
+    prepared = prepare(runs.read_run(run.path), twelve)
+    words = [{clip.word for clip in split.clips} - set(KEYWORDS_10) for split in (prepared.split, prepared.tested)]
+    assert words == [{"bed", "silence"}, {"bed", "cat", "silence"}]
 
 
 @pytest.mark.parametrize(
