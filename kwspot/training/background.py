@@ -103,6 +103,8 @@ class BackgroundWindows:
         self.difficulty[chosen] = highest.cpu() + LEAST
 
     def _draw_speech(self, n: int, stream: Generator) -> Tensor:
+        if not n:  # there need not be any speech
+            return torch.empty(0, dtype=torch.long)
         n_hard = round(n * self.settings.hard_share)
         any_of_them = torch.randint(len(self.speech), (n - n_hard,), generator=stream)
         if not n_hard:

@@ -137,6 +137,15 @@ def test_what_was_taken_for_a_keyword_comes_often(background):
     assert len(chosen.unique()) > len(everything) // 4
 
 
+def test_noise_alone_will_do(folder, tmp_path):
+    only_noise, _ = write_background(tmp_path, folder / "noise", FRONT_END)
+    settings = BackgroundSettings(speech_share=0.0, noise_share=0.25)
+    windows = BackgroundWindows(only_noise, settings, TASK, FRONT_END)
+    (_, _, labels), chosen = joined(windows)
+    assert labels[8:].tolist() == [TASK.classes.index(SILENCE)] * 2
+    windows.learn(chosen, torch.zeros(0, len(TASK.classes)))
+
+
 def test_speech_needs_a_class_of_unknown(background):
     task = Task("words", ("left", "right"))
     with pytest.raises(ConfigError, match="no class here"):
