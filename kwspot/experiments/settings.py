@@ -266,6 +266,14 @@ class Experiment(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _background_comes_as_frames(self) -> "Experiment":
+        if self.train.background and self.augment and self.augment.route == "waveform":
+            raise ValueError(
+                "train.background does not go with augment.route: waveform: its windows are frames; leave one out"
+            )
+        return self
+
     def deciding(self) -> dict[str, Any]:
         """Return what decides a result: everything but the name, the reason, and parts that are not there.
 

@@ -92,6 +92,12 @@ def test_settings_of_training_that_contradict_each_other_are_refused(registry, t
         load_registry(path)
 
 
+def test_a_background_does_not_go_with_the_waveform_route(registry):
+    path = registry("experiments: {a: {why: x, augment: {route: waveform}, train: {background: {jitter: 0.4}}}}")
+    with pytest.raises(ConfigError, match=r"a: train\.background does not go with augment\.route: waveform"):
+        load_registry(path)
+
+
 def test_an_experiment_is_like_another_and_says_what_differs(registry):
     path = registry("""
 defaults: {train: {epochs: 7}}
