@@ -62,7 +62,7 @@ def sweep(
     form = console.chosen("text", json=as_json, csv=as_csv)
     import torch
 
-    from kwspot.export.export import write_models
+    from kwspot.export.encoder import write_missing
     from kwspot.training.run import Callbacks
     from kwspot.training.sweep import read_dimension, search
 
@@ -77,7 +77,7 @@ def sweep(
 
         found = search(
             name, dimensions, trials, registry=registry, overrides=override or (), seed=seed, data=data, runs_dir=runs,
-            device=device, callbacks=callbacks, ended=lambda run: write_models(run, data),
+            device=device, callbacks=callbacks, ended=lambda run: write_missing(run, data),
         )  # fmt: skip
         if found is None:
             raise StoppedError("stopped and saved; run the same command to resume", stopped() or signal.SIGINT)

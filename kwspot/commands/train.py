@@ -54,8 +54,7 @@ def train(
     import torch
 
     from kwspot.experiments.registry import load_experiment
-    from kwspot.export.encoder import write_encoder
-    from kwspot.export.export import is_encoder, models_of, write_models
+    from kwspot.export.encoder import write_missing
     from kwspot.models.device import choose_device
     from kwspot.training.distributed import process_group
     from kwspot.training.run import Callbacks, run_experiment
@@ -86,10 +85,9 @@ def train(
                     )
                 if not group.is_main:
                     continue
-                if not all((run.path / name).is_file() for name in models_of(run)):
-                    for path in [write_encoder(run, data)] if is_encoder(run) else write_models(run, data):
-                        if not quiet:
-                            console.note(f"wrote {path}")
+                for path in write_missing(run, data):
+                    if not quiet:
+                        console.note(f"wrote {path}")
                 accuracy, best = run.metrics["accuracy_validation"], run.metrics["best_epoch"]
                 console.say(f"{run.id}\tvalidation accuracy {accuracy:.2%}\tbest epoch {best}")
 

@@ -25,7 +25,7 @@ from kwspot.corpus.layout import TRAIN
 from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments.runs import ENCODER, Run
 from kwspot.experiments.settings import Experiment
-from kwspot.export.export import checked_clips, origin, write_graph
+from kwspot.export.export import checked_clips, is_encoder, models_of, origin, write_graph, write_models
 from kwspot.export.onnx_graph import encoder_graph, with_front_end
 from kwspot.export.quantization import quantised
 from kwspot.features.cache import open_cache
@@ -71,6 +71,13 @@ def write_encoder(run: Run, data: Path, path: Path | None = None) -> Path:
     if cosine < LEAST_COSINE:
         raise IntegrityError(f"{run.id}: 8 bits turn the embeddings to a cosine of {cosine:.3f}; nothing written")
     return write_graph(small, _metadata(run, model, experiment) | {"cosine_int8": cosine}, path or run.path / ENCODER)
+
+
+def write_missing(run: Run, data: Path) -> list[Path]:
+    """Write the model files of a finished run, an encoder's or a spotter's, unless all are there; return the paths."""
+    if all((run.path / name).is_file() for name in models_of(run)):
+        return []
+    return [write_encoder(run, data)] if is_encoder(run) else write_models(run, data)
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,16 @@ def test_command_names_bad_input_and_prints_trials(data):
     assert [trial["run_id"] for trial in listed] == [line[0] for line in lines]
 
 
+def test_the_trials_of_an_encoder_end_with_its_file(data):
+    encoder = ["train.epochs=1", "model.embedding_size=4", "model.pooling=mean"]
+    settings = [part for one in [*SETTINGS, *encoder] for part in ("-o", one)]
+    place = ["--data", str(data), "--runs", str(data.parent / "runs"), "--quiet"]
+    call = ["sweep", "lstm", "--trials", "1", "--over", "model.hidden_size=4,8", *place, *settings]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.stderr
+    assert (data.parent / "runs" / done.stdout.partition("\t")[0] / runs.ENCODER).is_file()
+
+
 def test_interrupted_command_says_how_to_go_on(data, monkeypatch):
     monkeypatch.setattr("kwspot.training.trainer.Trainer._set_rate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     place = ["--data", str(data), "--runs", str(data.parent / "runs"), "--quiet"]
