@@ -183,9 +183,10 @@ def write_stream_model(trained: Trained, path: Path | None = None, *, int8: bool
     known = trained.metadata | {"step_length": step, "lead_length": lead, "spotting": spotting_of(run, STREAMED)}
     if not int8:
         return write_graph(graph, known, path or run.path / STREAM)
-    # All that differs are the weights, which are those of the file for clips.
+    # All that differs are the weights, which are those of the file for clips; how good they are was not measured here.
     small = quantised(graph, spared=[used_bands(front_end)[1]])
-    return write_graph(small, known | {"weights": "int8"}, path or run.path / INT8_STREAM)
+    known |= {"weights": "int8", "accuracy_validation": None, "accuracy_test": None}
+    return write_graph(small, known, path or run.path / INT8_STREAM)
 
 
 def write_int8_model(trained: Trained, most_lost: float, path: Path | None = None) -> tuple[Path, float, float]:
@@ -211,14 +212,19 @@ def write_int8_model(trained: Trained, most_lost: float, path: Path | None = Non
 
 
 def refresh_metadata(run: Run) -> None:
-    """Write what was measured later into the run's model files: test accuracy, and how to detect in long audio."""
+    """Write what was measured later into the run's model files: test accuracy, and how to detect in long audio.
+
+    Files with weights of 8 bits have accuracies of their own and keep them.
+    """
     accuracy = run.evaluations[TEST]["accuracy"] if TEST in run.evaluations else None
-    for name, mode in ((MODEL, WINDOWS), (STREAM, STREAMED)):
+    for name, mode in ((MODEL, WINDOWS), (STREAM, STREAMED), (INT8, WINDOWS), (INT8_STREAM, STREAMED)):
         path = run.path / name
         if path.is_file():
             graph = onnx.load(path)
             known = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
-            measured = {"accuracy_test": accuracy, "spotting": spotting_of(run, mode)}
+            measured: dict[str, Any] = {"spotting": spotting_of(run, mode)}
+            if name in (MODEL, STREAM):
+                measured["accuracy_test"] = accuracy
             if measured != {key: known.get(key) for key in measured}:
                 write_graph(graph, known | measured, path)
 

@@ -1,5 +1,6 @@
 """Model files of runs: written when they agree, absent when they do not, and what they say of themselves."""
 
+from dataclasses import replace
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from kwspot.errors import ConfigError, IntegrityError, KwspotError, MissingError
 from kwspot.evaluation.evaluate import evaluate_run
 from kwspot.evaluation.stream_parity import compare_streaming
 from kwspot.experiments.registry import load_registry
-from kwspot.experiments.runs import INT8, INT8_STREAM, MODEL, STREAM, read_run
+from kwspot.experiments.runs import INT8, INT8_STREAM, MODEL, STREAM, STREAMED, WINDOWS, read_run
 from kwspot.export import export
 from kwspot.export.export import (
     Trained,
@@ -161,6 +162,21 @@ def test_a_stream_of_eight_bits_says_what_the_clip_says(tmp_path):
     n_heard = stream.lead_length + (len(waveform) - stream.lead_length) // stream.step_length * stream.step_length
     posteriors = stream.feed(waveform)[-1]
     np.testing.assert_allclose(posteriors, spotter.posteriors(waveform[None, :n_heard])[0], atol=1e-5)
+
+
+def test_files_of_eight_bits_get_the_operating_point_and_keep_their_accuracies(tmp_path):
+    run, data = trained_run(tmp_path)
+    evaluation = evaluate_run(run, split="test", data=data, device="cpu")
+    trained = prepare(run, data)
+    clip, stream = write_int8_model(trained, 1.0)[0], write_stream_model(trained, int8=True)
+    chosen = {"settings": {"threshold": 0.7}, "curve": [[0.7, 1.0, 0.1, 0.0]]}
+    shared = {"hours": 1.0, "snr_db": 10.0, "target_per_hour": 1.0}
+    measured = {"validation": {**shared, WINDOWS: chosen, STREAMED: chosen}}
+    refresh_metadata(replace(run, evaluations={"test": evaluation}, false_alarms=measured))
+    for known in (Spotter(clip).metadata, Stream(stream).metadata):
+        assert known["spotting"]["threshold"] == 0.7
+        assert known["accuracy_test"] is None
+    assert (Stream(stream).metadata["accuracy_validation"], Spotter(clip).metadata["weights"]) == (None, "int8")
 
 
 def test_eight_bits_are_measured_on_test_where_the_run_was(tmp_path):
