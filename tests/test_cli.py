@@ -265,6 +265,8 @@ def test_export_writes_what_was_asked_for(project):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
         str(folder / "model.onnx"), str(folder / "model.stream.onnx")
     ]  # fmt: skip
+    for other in ([], ["--stream"], ["--int8", "--stream"]):
+        assert "--most-lost: goes with" in run("export", "lstm", "--most-lost", 1, *other).stderr
     done = run("export", "lstm", "--int8", "--most-lost", 1, "--out", "small.onnx")
     assert "validation accuracy" in done.stderr
     assert done.stdout == f"small.onnx\t{(project / 'small.onnx').stat().st_size} bytes\n"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_LOST = 0.005
+
+
 class Target(str, Enum):
     """What a model can be written for beside onnxruntime."""
 
@@ -42,8 +45,14 @@ def export(
     stream: Annotated[bool, typer.Option("--stream", help="Only the file for streaming.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Only a file with 8-bit weights; also with --stream.")] = False,
     most_lost: Annotated[
-        float, typer.Option(min=0, max=1, help="Validation accuracy that 8 bits may cost, as a fraction.")
-    ] = 0.005,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --int8 or --for: validation accuracy that 8 bits may cost, as a fraction. "
+            f"Default: {MOST_LOST}.",
+        ),
+    ] = None,
     card: Annotated[
         Path | None, typer.Option(help="Also write the run's figures into the block 'figures' of this model card.")
     ] = None,
@@ -85,6 +94,9 @@ def export(
 
       kwspot export keywords10_nano --for c
     """
+    if most_lost is not None and not target and (stream or not int8):
+        raise ConfigError("--most-lost: goes with --int8 alone or --for c, where the accuracy of 8 bits is measured")
+    most_lost = MOST_LOST if most_lost is None else most_lost
     enrolled = _path_of(name, enrolled_models(runs))
     if not enrolled:
         require("kwspot export", *EXTRAS["train"].libraries)
