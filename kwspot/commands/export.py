@@ -167,13 +167,14 @@ def _write_c(name: str, folder: Path, data: Path, runs: Path, most_lost: float) 
     from kwspot.experiments.runs import best_run
     from kwspot.experiments.settings import FrontEnd
     from kwspot.export.c_check import write_checked
-    from kwspot.export.export import checked_clips, prepare, write_int8_model
+    from kwspot.export.export import checked_clips, prepare, require_stream, write_int8_model
     from kwspot.inference.model_zoo import find_model
     from kwspot.inference.spotter import Spotter
 
     model, metadata = (found := find_model(name, runs)).path, Spotter(found.path).metadata
     if metadata.get("weights") != "int8":
-        model, before, after = write_int8_model(prepare(best_run(runs, name), data), most_lost)
+        require_stream(run := best_run(runs, name))
+        model, before, after = write_int8_model(prepare(run, data), most_lost)
         console.note(f"validation accuracy {before:.2%} before, {after:.2%} with 8 bits")
     batches = checked_clips(data, FrontEnd(**metadata["front_end"]))
     with console.progress("compare with the model file", unit="clips", brief=True) as report:

@@ -102,13 +102,14 @@ def read_network(path: Path) -> Network:
     front_end = FrontEnd(**known["front_end"])
     if front_end.n_fft & (front_end.n_fft - 1):
         raise ConfigError(f"{path}: front_end.n_fft {front_end.n_fft}; the C transforms powers of 2 only")
-    return _Reader(graph).network(known["labels"], front_end)
+    return _Reader(graph, path).network(known["labels"], front_end)
 
 
 class _Reader:
     """The constants of a graph, by the operators that use them."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, path: Path) -> None:
+        self.path = path  # for errors
         self.nodes = list(graph.node)
         self.made_by = {name: node for node in self.nodes for name in node.output}
         self.used_by = {name: node for node in self.nodes for name in node.input}
@@ -159,7 +160,9 @@ class _Reader:
             return self.value(node.input[0]).astype(np.float32)
         if node.op_type == "Mul":
             return self.value(node.input[0]) * self.value(node.input[1])
-        raise IntegrityError(f"{name}: {node.op_type} where a weight of 8 bits was expected; export the model again")
+        raise IntegrityError(
+            f"{self.path}: {name}: {node.op_type} where a weight of 8 bits was expected; export the model again"
+        )
 
     def bias_of(self, node: onnx.NodeProto) -> Floats:
         """Return what is added to a product."""
@@ -183,13 +186,22 @@ class _Reader:
         stride = next(attribute.ints[0] for attribute in node.attribute if attribute.name == "strides")
         weights = self.value(node.input[1])
         if weights.ndim != 3:
-            raise ConfigError("a stem that convolves over bands as well (model.stem.bands), which the C has not")
+            raise ConfigError(
+                f"{self.path}: a stem that convolves over bands as well (model.stem.bands), which the C has not"
+            )
+        if stride > weights.shape[2]:
+            raise ConfigError(
+                f"{self.path}: a stem that passes over frames (model.stem.stride {stride} is more than "
+                f"model.stem.kernel {weights.shape[2]}), which the C cannot"
+            )
         return Convolution(weights.transpose(0, 2, 1), self.value(node.input[2]), stride)
 
     def _layer(self, node: onnx.NodeProto) -> Layer:
         w, r, b = (self.value(name) for name in node.input[1:4])
         if len(w) > 1:
-            raise ConfigError("a model that reads in both directions needs the end of a clip first; the C cannot")
+            raise ConfigError(
+                f"{self.path}: a model that reads in both directions needs the end of a clip first; the C cannot"
+            )
         return Layer(w[0], r[0], b[0])
 
     def _norm(self) -> tuple[Floats, Floats, float] | None:

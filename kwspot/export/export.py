@@ -144,6 +144,12 @@ def can_stream(run: Run) -> bool:
     return not is_published(run) and not run.record["settings"]["model"]["bidirectional"]
 
 
+def require_stream(run: Run) -> None:
+    """Raise ConfigError if the run's model reads both ways."""
+    if not can_stream(run):
+        raise ConfigError(f"{run.id}: bidirectional, so it needs the end of a clip first and cannot stream")
+
+
 def is_published(run: Run) -> bool:
     """Say whether the run's model is one of models/published.py."""
     return "published" in run.record["settings"]["model"]
@@ -169,8 +175,7 @@ def write_stream_model(trained: Trained, path: Path | None = None, *, int8: bool
     Its lengths are in samples.
     """
     run, model, front_end = trained.run, trained.model, trained.experiment.front_end
-    if not can_stream(run):
-        raise ConfigError(f"{run.id}: bidirectional, so it needs the end of a clip first and cannot stream")
+    require_stream(run)
     graph, parts = stream_graph(model, front_end), state_parts(model, front_end)
     step, lead = model.step_frames * front_end.hop_length, parts["sound"]
     for clips in trained.checked:

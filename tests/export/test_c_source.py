@@ -10,17 +10,20 @@ from typer.testing import CliRunner
 from kwspot import Spotter, Stream
 from kwspot.cli import app
 from kwspot.errors import ConfigError, IntegrityError, MissingError
+from kwspot.experiments.runs import INT8
 from kwspot.experiments.settings import BandSettings, FrontEnd, ModelSettings, StemSettings
 from kwspot.export import c_check
 from kwspot.export.c_check import Compiled, compiler, write_checked
 from kwspot.export.c_network import read_network
 from kwspot.export.c_source import CODE, MODEL, WEIGHTS, write_c
-from kwspot.export.export import checked_clips, write_graph
+from kwspot.export.export import checked_clips, write_graph, write_models
 from kwspot.export.onnx_graph import network_graph, stream_graph, with_front_end
 from kwspot.export.quantization import quantised
 from kwspot.inference.model_zoo import find_model
 from kwspot.models.factory import build_model
 from kwspot.models.recurrent import MergeClasses, RecurrentModel
+from kwspot.training.run import run_experiment
+from tests.toy import make_cache, toy_experiment
 
 try:
     compiler()
@@ -167,12 +170,26 @@ def test_weights_of_8_bits_stay_as_they_are(tmp_path):
         {"cell": "rnn_ln"},
         {"cell": "gru", "bidirectional": True},
         {"cell": "gru", "stem": StemSettings(channels=[3], bands=BandSettings(joined=5))},
+        {"cell": "gru", "stem": StemSettings(channels=[3], kernel=2, stride=3)},
     ],
 )
 def test_what_the_c_cannot_do_is_refused(settings, tmp_path):
-    with pytest.raises(ConfigError, match="C"):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/\S+: .*\bC\b"):
         write_c(model_file(model_of(settings), tmp_path), tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_of_a_run_that_reads_both_ways_no_file_of_8_bits_is_left(tmp_path):
+    make_cache(tmp_path)
+    runs = tmp_path / "runs"
+    experiment = toy_experiment("bilstm", "train.epochs=1")
+    run = run_experiment(experiment, seed=1, data=tmp_path, runs_dir=runs, device="cpu")
+    write_models(run, tmp_path)
+    command = ["export", run.id, "--for", "c", "--runs", runs, "--data", tmp_path, "--out", tmp_path / "c"]
+    done = CliRunner().invoke(app, list(map(str, command)))
+    assert done.exit_code == 2
+    assert f"error: {run.id}: bidirectional" in done.stderr
+    assert not (run.path / INT8).exists()
 
 
 def test_c_that_decides_otherwise_is_not_written(tmp_path, monkeypatch):
