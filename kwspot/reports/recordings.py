@@ -71,9 +71,9 @@ def _sources(measured: Record) -> list[list[str]]:
 
 
 def _points(measured: Record) -> list[list[str]]:
-    hours = measured["speech"]["hours"]
+    hours, said = measured["speech"]["hours"], measured["speech"]["said"]
     return [
-        [rate, f"{t:.3f}", f"{fa:.2f}", f"{100 * (1 - frr):.1f} %", _support(float(rate), hours)]
+        [rate, f"{t:.3f}", f"{fa:.2f}", _per_cent(1 - frr if said else None), _support(float(rate), hours)]
         for rate, (t, fa, frr) in measured["points"].items()
     ]
 
@@ -88,7 +88,12 @@ def _words(point: Record) -> list[list[str]]:
 
 
 def _share(point: Record) -> str:
-    return f"{100 * point['found'] / point['said']:.1f} %" if point["said"] else "-"
+    return _per_cent(point["found"] / point["said"] if point["said"] else None)
+
+
+def _per_cent(share: float | None) -> str:
+    """Write a share; None of keywords that nobody said."""
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def card_lines(record: Record) -> list[str]:

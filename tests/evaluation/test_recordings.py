@@ -222,6 +222,13 @@ def test_a_rate_below_one_false_alarm_in_all_that_was_measured_is_marked(folder,
     assert max(map(len, table)) <= 80
 
 
+def test_of_keywords_that_nobody_said_no_share_is_found(folder, tmp_path):
+    (folder / "text.tsv").unlink()
+    table = recordings_table({"windows": measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")})
+    found = [line.split()[3] for line in table.splitlines() if line.split()[:1] in (["0.1"], ["0.5"], ["1"], ["10"])]
+    assert found == ["-"] * 4
+
+
 def test_more_keywords_than_can_be_followed_are_shared_out_among_panels(folder, tmp_path):
     measured = measure_recordings(LevelEar(), folder, partial=tmp_path / "x.jsonl")
     for n, panels in ((MOST_LINES, 1), (MOST_LINES + 1, 2)):
