@@ -227,9 +227,8 @@ def _reported(assembly: Assembly, report: Callable[..., None], way: str) -> Iter
 
 def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen: bool) -> dict[str, Any]:
     """Return settings, curve, the points at their threshold and at the rate, and what goes wrong there."""
-    settings = (
-        with_margins(trial, choose(trial, per_hour)) if chosen else detection_settings(trial.streaming_model.metadata)
-    )
+    metadata = trial.streaming_model.metadata
+    settings = with_margins(trial, choose(trial, per_hour)) if chosen else detection_settings(metadata)
     curve = trial.curve(settings)
     smoothed = trial.smoothed(settings)
     outcome = trial.outcome(smoothed, settings)
@@ -240,6 +239,7 @@ def _measured(trial: Trial, per_hour: float, held_out: Sequence[str], *, chosen:
     sources = Counter((word, words.get(source, source)) for word, source in outcome.false_alarms)
     return {
         "settings": asdict(settings),
+        "chosen": chosen or bool(metadata.get("spotting")),
         "curve": [[round(value, 5) for value in point] for point in curve],
         "at_threshold": trial.point(smoothed, settings),
         "at_target": at_rate(curve, per_hour),

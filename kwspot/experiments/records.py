@@ -181,6 +181,7 @@ class LongShape(Shape):
     """What was measured in long audio with one of a run's models."""
 
     settings: dict[str, float]
+    chosen: bool = True  # on validation, rather than kwspot's defaults; records from before do not say
     curve: list[list[float]]
     at_threshold: Point
     at_target: Point

@@ -3,7 +3,7 @@
 `record` is what `false-alarms-<split>.json` holds (evaluation/false_alarms.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import math
 from pathlib import Path
@@ -37,17 +37,17 @@ def scope(record: Record) -> str:
 
 
 def rows(record: Record) -> list[list[str]]:
-    """Tabulate the point at the threshold of validation, and the point that has the rate asked for on this sound."""
+    """Tabulate the point at the threshold of the file, and the point that has the rate asked for on this sound."""
     ways = [way for way in WAYS if way in record]
     of_target = f"at most {record['target_per_hour']:g} an hour"
 
     def figures(point: str, index: int, scale: float = 100.0, digits: int = 1) -> list[str]:
         return [f"{scale * record[way][point][index]:.{digits}f}" for way in ways]
 
-    chosen = "chosen here" if record["split"] == "validation" else "of validation"
+    used = "threshold chosen here" if record["split"] == "validation" else thresholds_of([record], " / ")
     lines = [
         ["", *(WAYS[way] for way in ways)],
-        [f"threshold {chosen}", *figures("at_threshold", 0, 1, 3)],
+        [used, *figures("at_threshold", 0, 1, 3)],
         ["  FRR (keywords missed), %", *figures("at_threshold", 2)],
         ["  taken for another keyword, %", *figures("at_threshold", 3)],
         ["  false alarms an hour", *figures("at_threshold", 1, 1)],
@@ -61,6 +61,13 @@ def rows(record: Record) -> list[list[str]]:
         alarms = [f"{record[way]['false_alarms_held_out']} of {record['n_held_out']}" for way in ways]
         lines.append(["alarms at words never trained on", *alarms])
     return lines
+
+
+def thresholds_of(records: Iterable[Record], between: str) -> str:
+    """Say where the thresholds of records come from; those from before do not tell, and count as chosen."""
+    ways = [record[way] for record in records for way in WAYS if way in record]
+    kinds = ("threshold of validation" if way.get("chosen", True) else "default threshold" for way in ways)
+    return between.join(dict.fromkeys(kinds))
 
 
 def words(record: Record) -> str:
@@ -151,11 +158,12 @@ def dress(axes: "Axes", xlabel: str, title: str) -> None:
 
 
 def plot_det(records: Mapping[str, Record], path: Path) -> None:
-    """Draw FRR against false alarms per hour, a line for each model file, with the threshold of validation on it.
+    """Draw FRR against false alarms per hour, a line for each model file, with the file's threshold on it.
 
     Without a single alarm there, its rate is lower than the line tells: a dotted piece leads left to a triangle.
     """
-    marked = "a dot: the threshold of validation"
+    marked = f"a dot: the {thresholds_of(records.values(), ' or ')}"
+    triangle = ""
     with drawing(path, 6.4, 4.4, fitted=True) as (_, axes):
         colours = iter(COLOURS * len(records))
         for name, record in records.items():
@@ -171,6 +179,6 @@ def plot_det(records: Mapping[str, Record], path: Path) -> None:
                         ends = [*zip(rates[:1], shares, strict=False), (one / 2, frr)]
                         axes.plot([at for at, _ in ends], [100 * share for _, share in ends], ":", color=colour)
                         axes.plot(one / 2, 100 * frr, "<", color=colour)
-                        marked = "a dot: the threshold of validation; a triangle: no alarm there"
-        dress(axes, f"false alarms per hour ({marked})", "FRR against false alarms in long audio")
+                        triangle = "; a triangle: no alarm there"
+        dress(axes, f"false alarms per hour ({marked}{triangle})", "FRR against false alarms in long audio")
         axes.legend()

@@ -1,8 +1,10 @@
 """Misses and false alarms: counted by hand on small sounds, and the whole way on a run."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 import json
+from pathlib import Path
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from kwspot.errors import MissingError
 from kwspot.evaluation.false_alarms import Trial, at_rate, choose, match, measure_false_alarms, with_margins
 from kwspot.evaluation.long_audio import Assembly, Spoken
 from kwspot.experiments.runs import MODEL, STREAM, copy_record, read_run
-from kwspot.export.export import write_models
+from kwspot.export.export import refresh_metadata, write_models
 from kwspot.features.extract import featurize
 from kwspot.inference.detector import DetectionSettings, Event
 from kwspot.reports.det import draw, false_alarm_table, markdown, terminal
@@ -175,6 +177,19 @@ def test_test_uses_what_validation_chose(measured):
         assert record[way]["at_threshold"][0] == chosen[way]["settings"]["threshold"]
     assert record["n_keywords"] + record["n_others"] > 10
     assert record["snr_db"] == 5
+
+
+@pytest.mark.slow
+def test_without_validation_the_threshold_is_the_default_and_is_called_so(measured, tmp_path):
+    run, data, *_ = measured
+    copied = replace(run, path=Path(shutil.copytree(run.path, tmp_path / run.id)))
+    refresh_metadata(copied)
+    record = measure_false_alarms(copied, split="test", data=data, hours=0.02, snr_db=5, per_hour=1)
+    assert record["windows"]["settings"] == asdict(DetectionSettings())
+    assert "default threshold" in false_alarm_table(record)
+    refresh_metadata(read_run(copied.path))
+    record = measure_false_alarms(copied, split="test", data=data, hours=0.02, snr_db=5, per_hour=1)
+    assert "threshold of validation" in false_alarm_table(record)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from kwspot import Spotter
 from kwspot.cli import app
 from kwspot.corpus.layout import TEST, which_split
 from kwspot.experiments.runs import MODEL
-from kwspot.reports.det import best_points, plot_det
+from kwspot.reports.det import best_points, plot_det, thresholds_of
 from kwspot.reports.page import STYLE
 from kwspot.reports.style import PAGE
 from tests.browsers import AXE, CHROMIUM
@@ -139,3 +139,10 @@ def test_a_threshold_without_an_alarm_stands_left_of_its_curve(rate, is_said, tm
         {"x": {"hours": 2.0, "windows": {"curve": curve, "at_threshold": [0.95, rate, 0.6, 0.0]}}}, tmp_path / "x.svg"
     )
     assert ("a triangle: no alarm there" in (tmp_path / "x.svg").read_text()) == is_said
+
+
+def test_only_a_threshold_that_was_chosen_is_called_that_of_validation():
+    before, chosen, default = ({"windows": given} for given in ({}, {"chosen": True}, {"chosen": False}))
+    assert thresholds_of([before, chosen], " or ") == "threshold of validation"
+    assert thresholds_of([default], " or ") == "default threshold"
+    assert thresholds_of([chosen, default], " or ") == "threshold of validation or default threshold"
