@@ -172,7 +172,7 @@ def find_starts(experiment: Experiment, runs_dir: Path) -> list[runs.Run]:
                 f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name "
                 "a run that has the same"
             )
-        if len(found) > 1 and (origin is None or run.record.get("start") != origin):
+        if run is not found[0] and (origin is None or run.record.get("start") != origin):
             raise IntegrityError(
                 f"{run.path}: {experiment.name} cannot start from the mean of it and {found[0].id}: they did not begin "
                 "from one run; name an experiment that does (train.start_from)"

@@ -352,10 +352,11 @@ def test_a_run_may_start_from_the_mean_of_runs_that_began_as_one(data, tmp_path)
 
 
 def test_networks_that_were_drawn_apart_have_no_mean(data, tmp_path):
-    for size in (16, 32):
-        train(data, tmp_path, "model.cell=rnn", "train.epochs=1", f"train.batch_size={size}", name="rnn_ln")
-    with pytest.raises(IntegrityError, match="did not begin from one run"):
+    apart = ["model.cell=rnn", "train.epochs=1"]
+    drawn = [train(data, tmp_path, *apart, f"train.batch_size={size}", name="rnn_ln") for size in (16, 32)]
+    with pytest.raises(IntegrityError, match="did not begin from one run") as refused:
         train(data, tmp_path, "train.start_from=rnn_ln", "train.start_mean=true")
+    assert all(run.id in str(refused.value) for run in drawn)
 
 
 def test_a_run_of_other_words_gives_all_but_the_head(data, tmp_path):
