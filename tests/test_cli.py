@@ -248,6 +248,13 @@ def test_gate_of_eval(project):
     assert "accuracy below --min-accuracy 1.0: lstm-s1-" in failed.stderr
 
 
+@pytest.mark.parametrize("where", [[], ["--false-alarms", "."]])
+def test_a_split_that_is_none_is_refused_with_those_there_are(project, where):
+    done = run("eval", "lstm", "--split", "foo", *where)
+    assert done.exit_code == 2
+    assert "--split foo: no such split; known: train, validation, test, " in done.stderr
+
+
 def test_training_ends_with_model_files(project):
     run("train", "lstm", *overrides("train.epochs=1"), "-q")
     (folder,) = (project / "runs").iterdir()

@@ -112,14 +112,19 @@ def eval_(
         raise ConfigError(f"--false-alarms: measures nothing else; leave out {', '.join(given)}")
     if transcripts and not false_alarms:
         raise ConfigError("--transcripts: goes with --false-alarms FOLDER, which names the recordings")
+    from kwspot.evaluation.comparison import SPLITS
     from kwspot.evaluation.evaluate import evaluate_run
+    from kwspot.evaluation.recordings import EVERYTHING
     from kwspot.experiments.runs import read_run
     from kwspot.export.export import refresh_metadata
     from kwspot.reports.accuracy import evaluation_table
 
+    known = (*SPLITS[:3], EVERYTHING) if false_alarms else SPLITS
+    if split and split not in known:
+        raise ConfigError(f"--split {split}: no such split; known: {', '.join(known)}")
     if false_alarms:
         _in_recordings(names, runs, as_json, plots, {
-            "folder": false_alarms, "transcripts": transcripts, "split": split or "all", "per_hour": target
+            "folder": false_alarms, "transcripts": transcripts, "split": split or EVERYTHING, "per_hour": target
         })  # fmt: skip
         return
     split = split or "test"
