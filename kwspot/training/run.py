@@ -114,9 +114,10 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     n_taught = None if frames.targets is None else frames.targets.shape[1]
     objective = make_objective(experiment, plan.task.classes, n_taught)
     settings = experiment.train.background
-    if group.size > 1 and (objective or settings):
+    if group.size > 1 and (objective or settings or experiment.train.class_weights):
         raise ConfigError(
-            f"{experiment.name}: train.objective and train.background look at a whole batch: train it in one process"
+            f"{experiment.name}: train.objective, train.background and train.class_weights look at a whole batch: "
+            "train it in one process"
         )
     torch.manual_seed(seed_for(plan.seed, "weights"))
     model = build_for(experiment, plan.task.classes, plan.merged_words)

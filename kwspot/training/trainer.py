@@ -43,10 +43,14 @@ class DivergedError(KwspotError):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch came to. Training figures are running means over its steps, dropout and augmentation on."""
+    """What one epoch came to. Training figures are running means over its steps, dropout and augmentation on.
+
+    Losses are nats a clip: of validation the cross-entropy; of training what was optimised, with label smoothing, class
+    weights, teachers and objectives, where there are any.
+    """
 
     epoch: int  # from 1
-    loss_train: float  # cross-entropy, nats a clip
+    loss_train: float
     accuracy_train: float  # fraction
     loss_validation: float
     accuracy_validation: float

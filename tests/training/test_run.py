@@ -1,5 +1,6 @@
 """Training: it learns, chooses by validation alone, and survives any death without a changed bit."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import random
@@ -23,8 +24,9 @@ from kwspot.files import PARTIAL
 from kwspot.models.device import has_bfloat16
 from kwspot.models.loading import load_model
 from kwspot.tasks import KEYWORDS_10
-from kwspot.training.run import Callbacks, run_experiment
-from kwspot.training.trainer import DivergedError, Trainer
+from kwspot.training.plan import plan_run
+from kwspot.training.run import Callbacks, make_trainer, run_experiment
+from kwspot.training.trainer import ALONE, DivergedError, Trainer
 from tests.toy import make_cache, toy_experiment
 
 FILES = (runs.RUN, runs.HISTORY, runs.METRICS, runs.BEST)
@@ -192,6 +194,15 @@ def test_class_weights_lift_the_rare_class(tmp_path):
         nn.Linear(1, 3), TrainSettings(class_weights=True), subset, split, seed=1, device=torch.device("cpu")
     )
     assert trainer.class_weights.tolist() == pytest.approx([34 / (3 * 2), 34 / (3 * 16), 34 / (3 * 16)])
+
+
+@pytest.mark.parametrize("setting", ["class_weights=true", "objective={prototypical: 0.5, clips_per_word: 2}"])
+def test_what_looks_at_a_whole_batch_is_refused_in_several_processes(data, tmp_path, setting):
+    experiment = toy_experiment("lstm", f"train.{setting}", "model.embedding_size=4", "model.pooling=mean")
+    plan = plan_run(experiment, 1, data, tmp_path, lambda _: None)
+    assert make_trainer(plan, data, torch.device("cpu"), ALONE).settings == experiment.train
+    with pytest.raises(ConfigError, match="look at a whole batch: train it in one process"):
+        make_trainer(plan, data, torch.device("cpu"), replace(ALONE, size=2))
 
 
 def test_band_statistics_leave_padding_out(tmp_path):
