@@ -30,8 +30,9 @@ def trace(model: nn.Module, batch: Batch) -> dict[str, list[float]]:
     was_training = model.training
     model.eval()
     features = features.clone().requires_grad_()
-    loss = F.cross_entropy(model(features, lengths), labels, reduction="sum")  # a clip's gradient is its own
-    (gradient,) = torch.autograd.grad(loss, features)
+    with torch.backends.cudnn.flags(enabled=False):  # cuDNN has gradients of recurrent layers in training mode only
+        loss = F.cross_entropy(model(features, lengths), labels, reduction="sum")  # a clip's gradient is its own
+        (gradient,) = torch.autograd.grad(loss, features)
     found = {"gradient": gradient.norm(dim=2).median(0).values.tolist()}
     if isinstance(model, RecurrentModel):
         with torch.no_grad():

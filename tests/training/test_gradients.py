@@ -41,6 +41,17 @@ def test_gradient_is_that_of_a_small_change():
     assert found["gradient"][7] == pytest.approx(sorted(norms)[N_CLIPS // 2], rel=1e-4)
 
 
+def test_gradients_are_computed_without_cudnn_which_has_them_in_training_mode_only():
+    class Asking(torch.nn.Module):
+        def forward(self, features, lengths):
+            asked.append(torch.backends.cudnn.enabled)
+            return features.mean(1)
+
+    asked = [torch.backends.cudnn.enabled]
+    trace(Asking(), batch_of())
+    assert [*asked, torch.backends.cudnn.enabled] == [True, False, True]
+
+
 def test_a_forgetful_model_hears_the_end_only_and_the_mean_of_its_states_hears_all():
     ends = {}
     for pooling in ("last", "mean"):
