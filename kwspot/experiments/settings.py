@@ -5,7 +5,7 @@ from difflib import get_close_matches
 import reprlib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kwspot.files import digest_of
 from kwspot.tasks import TASKS
@@ -20,6 +20,15 @@ Few = Annotated[int, Field(gt=0, le=100)]  # layers, frames
 PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _rising(ends: list[float]) -> list[float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"from the lower to the higher, got {ends}; write {ends[::-1]}")
+    return ends
+
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 
 
 class Settings(BaseModel):
@@ -133,6 +142,12 @@ class ModelSettings(Settings):
     # A model as its paper has it, in place of all of the above but feature normalisation:
     published: Literal["bc_resnet_1", "bc_resnet_2", "bc_resnet_3", "bc_resnet_8", "mhatt_rnn"] | None = None
 
+    @model_validator(mode="after")
+    def _heads_of_attention(self) -> "ModelSettings":
+        if self.attention_heads is not None and self.pooling != "attention":
+            raise ValueError(f"attention_heads are of pooling: attention, not of {self.pooling}; set them to null")
+        return self
+
 
 class DistillSettings(Settings):
     """Finished runs to learn from, beside the labels (training.optim.distilled)."""
@@ -208,7 +223,7 @@ class NeighbourSettings(Settings):
     share: Annotated[float, Field(gt=0, le=1)]  # of the clips
     shift_ms: NotNegative = 200.0  # of a keyword at most: it stays whole
     cut_share: Annotated[float, Field(ge=0, le=1)] = 0.12  # of those keywords: cut, so that they become `unknown`
-    cut_shift_ms: Annotated[list[float], Field(min_length=2, max_length=2)] = [550.0, 800.0]  # least and most
+    cut_shift_ms: Range = [550.0, 800.0]
     unknown_shift_ms: NotNegative = 600.0  # of other words at most: pieces of them are other words too
     overlap_ms: NotNegative = 300.0  # of a neighbour's end that the next clip may take the place of
     closeness: Annotated[float, Field(gt=0, le=1)] | None = None  # of the quiet around a word that neighbours may take
@@ -223,10 +238,7 @@ class AugmentSettings(Settings):
     vtlp: Fraction = 0.0  # the same for the frequencies of the vocal tract
     gain_db: NotNegative = 0.0
     noise_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the clips
-    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = [
-        -2.0,
-        23.0,
-    ]  # lowest and highest
+    snr_db: Range = [-2.0, 23.0]
     time_masks: Annotated[int, Field(ge=0)] = 0
     time_mask_ms: NotNegative = 250.0  # at most
     freq_masks: Annotated[int, Field(ge=0)] = 0

@@ -127,10 +127,13 @@ class Plan:
 def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note: Callable[[str], None]) -> Plan:
     """Resolve an experiment against what there is.
 
-    MissingError without features, words, teachers or background, IntegrityError for an unfit teacher.
+    MissingError without features, words, teachers or background, IntegrityError for an unfit teacher, ConfigError for
+    words held out that are not there.
     """
     cache = open_cache(data, experiment.front_end)
     task = resolve_task(experiment.task, cache, note)
+    if strange := sorted(set(experiment.train.held_out or ()) - {clip.word for clip in cache.clips}):
+        raise ConfigError(f"{experiment.name}: train.held_out: {cache.folder} has no clips of {', '.join(strange)}")
     background = open_background(data, experiment.front_end) if experiment.train.background else None
     teachers = find_teachers(experiment, runs_dir, task.classes)
     plan = Plan(experiment, seed, cache, task, teachers, find_starts(experiment, runs_dir), background)

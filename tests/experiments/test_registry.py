@@ -92,6 +92,25 @@ def test_settings_of_training_that_contradict_each_other_are_refused(registry, t
         load_registry(path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("augment: {snr_db: [20, 3]}", r"a\.augment\.snr_db: from the lower to the higher, got \[20.*write \[3"),
+        (
+            "augment: {neighbours: {share: 0.5, cut_shift_ms: [9, 8]}}",
+            r"a\.augment\.neighbours\.cut_shift_ms: from the",
+        ),
+        (
+            "model: {attention_heads: 2, pooling: mean}",
+            r"a\.model: attention_heads are of pooling: attention, not of mean",
+        ),
+    ],
+)
+def test_settings_without_effect_are_refused(registry, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load_registry(registry(f"experiments: {{a: {{why: x, {settings}}}}}"))
+
+
 def test_a_background_does_not_go_with_the_waveform_route(registry):
     path = registry("experiments: {a: {why: x, augment: {route: waveform}, train: {background: {jitter: 0.4}}}}")
     with pytest.raises(ConfigError, match=r"a: train\.background does not go with augment\.route: waveform"):

@@ -448,6 +448,11 @@ def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     assert all(word["recall"] > 0.9 for word in result["per_class"][-2:])  # `unknown` and `silence`
 
 
+def test_words_held_out_that_the_corpus_lacks_are_refused(twelve, tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.held_out: .* has no clips of cta, dog$"):
+        train(twelve, tmp_path, "task=kws12", "train.held_out=[dog, cat, cta]")
+
+
 def test_words_held_out_are_missing_from_validation_wherever_it_is_measured_and_in_test(twelve, tmp_path):
     run = train(twelve, tmp_path, "task=kws12", "train.held_out=[cat]", "train.epochs=1")
     measured = evaluate_run(run, split="validation", data=twelve, device="cpu")
