@@ -18,7 +18,7 @@ from kwspot.features.cache import FeatureCache, open_cache
 from kwspot.features.dataset import Split, resolve_task, select, select_measured
 from kwspot.models.cost import count_macs, count_parameters
 from kwspot.models.device import environment
-from kwspot.tasks import SILENCE, Task
+from kwspot.tasks import SILENCE, UNKNOWN, Task
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def find_starts(experiment: Experiment, runs_dir: Path) -> list[runs.Run]:
     """Find the runs whose weights an experiment starts from: none, the best, or with `start_mean` all there are.
 
     IntegrityError if one has another model, or if those to average did not begin as one: the mean of networks that
-    were drawn apart is none. Of runs with other classes everything but the head can be taken.
+    were drawn apart is none. ConfigError if one was trained on words that the experiment holds out. Of runs with other
+    classes everything but the head can be taken.
     """
     train = experiment.train
     if train.start_from is None:
@@ -174,6 +175,12 @@ def find_starts(experiment: Experiment, runs_dir: Path) -> list[runs.Run]:
             raise IntegrityError(
                 f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name "
                 "a run that has the same"
+            )
+        held_out = set(train.held_out or ()) - set(before.train.held_out or ())
+        if heard := sorted(word for word in held_out if {word, UNKNOWN} & set(run.record["classes"])):
+            raise ConfigError(
+                f"{experiment.name}: train.held_out: {run.id}, where it starts, was trained on {', '.join(heard)}; "
+                "start from a run that held them out as well"
             )
         if run is not found[0] and (origin is None or run.record.get("start") != origin):
             raise IntegrityError(

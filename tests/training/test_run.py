@@ -448,6 +448,18 @@ def test_told_apart_they_are_learned_and_measured_as_unknown(twelve, tmp_path):
     assert all(word["recall"] > 0.9 for word in result["per_class"][-2:])  # `unknown` and `silence`
 
 
+def test_words_held_out_are_none_that_the_start_was_trained_on(twelve, tmp_path):
+    recipe = ["task=kws12", "train.epochs=1"]
+    first = train(twelve, tmp_path, *recipe, "train.held_out=[cat]")
+    onward = [*recipe, f"train.start_from={first.id}"]
+    with pytest.raises(ConfigError, match=rf"train\.held_out: {first.id}, where it starts, was trained on bed;"):
+        train(twelve, tmp_path, *onward, "train.held_out=[bed, cat]")
+    assert train(twelve, tmp_path, *onward, "train.held_out=[cat]", "train.batch_size=16").record["start"] == first.id
+    words = train(twelve, tmp_path, "task=[yes, no]", "train.epochs=1")  # `bed` and `cat` are no class of it
+    start = f"train.start_from={words.id}"
+    assert train(twelve, tmp_path, *recipe, start, "train.held_out=[bed]").record["start"] == words.id
+
+
 def test_words_held_out_that_the_corpus_lacks_are_refused(twelve, tmp_path):
     with pytest.raises(ConfigError, match=r"train\.held_out: .* has no clips of cta, dog$"):
         train(twelve, tmp_path, "task=kws12", "train.held_out=[dog, cat, cta]")
