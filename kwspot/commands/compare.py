@@ -47,7 +47,9 @@ def compare(
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table into a block of this Markdown file.")
     ] = None,
-    block: Annotated[str, typer.Option(metavar="NAME", help="With --write: the block's name.")] = "results",
+    block: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --write: the block's name. Default: results.")
+    ] = None,
     runs: RunsDir = RUNS,
     quiet: Quiet = False,
 ) -> None:
@@ -78,6 +80,10 @@ def compare(
 
     wanted = {MARKDOWN: as_markdown, JSON: as_json, CSV: as_csv, LATEX: as_latex}
     form = console.chosen(TERMINAL, **wanted)
+    if versus and form in (CSV, LATEX):
+        raise ConfigError(f"--{form}: not with --versus; --markdown and --json have the differences")
+    if block and not write:
+        raise ConfigError("--block: goes with --write FILE, which has the block")
     sheet, unfinished = open_sheet(show, runs, names or (), sort=sort, versus=versus or ())
     forms = sheet.forms(console.width())
     if form not in forms:
@@ -97,6 +103,7 @@ def compare(
     if write:
         from kwspot.reports.markdown_blocks import write_block
 
+        block = block or "results"
         shown = [(title, Path(os.path.relpath(path, write.parent)).as_posix()) for title, path in pictures]
         write_block(write, sheet.markdown(shown), block)
         console.note(f"wrote the {block} block of {write}")

@@ -192,6 +192,18 @@ def test_formats_exclude_each_other(runs):
     assert "--json and --csv" in kwspot("compare", "--json", "--csv", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--versus", "lstm", "--csv"], "--csv: not with --versus"),
+        (["--versus", "lstm", "--latex"], "--latex: not with --versus"),
+        (["--block", "study"], "--block: goes with --write FILE"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(runs, given, said):
+    assert said in kwspot("compare", *given, code=2).stderr
+
+
 def many_runs(runs_dir):
     """Widest figures and awkward names."""
     for seed in (1, 2):
