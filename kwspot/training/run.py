@@ -64,6 +64,8 @@ def run_experiment(
     plan = plan_run(experiment, seed, data, runs_dir, callbacks.note)
     folder = runs_dir / plan.run_id
     if all((folder / file).is_file() for file in (runs.RUN, runs.METRICS)) and not again:
+        if trace and not (folder / runs.TRACE).is_file():
+            callbacks.note(f"{folder}: finished without a trace; --again trains it anew with one")
         return runs.read_run(folder)
     with runs.held(folder) if group.is_main else nullcontext():
         if group.is_main:

@@ -67,6 +67,16 @@ def test_a_forgetful_model_hears_the_end_only_and_the_mean_of_its_states_hears_a
     assert 0.01 < ends["mean"] < 100
 
 
+def test_of_a_run_that_finished_without_a_trace_it_is_said(tmp_path):
+    make_cache(tmp_path)
+    said = []
+    how = {"seed": 1, "data": tmp_path, "runs_dir": tmp_path / "runs", "device": "cpu", "trace": True}
+    for more in ({"trace": False}, {}, {"again": True}, {}):
+        run_experiment(toy_experiment("rnn", "train.epochs=1"), **how | more, callbacks=Callbacks(note=said.append))
+    (told,) = said
+    assert told.endswith(": finished without a trace; --again trains it anew with one")
+
+
 def test_a_published_model_has_no_states_to_show():
     model = build_model(ModelSettings(published="bc_resnet_1"), 40, 3)
     assert list(trace(model, batch_of(98))) == ["gradient"]
