@@ -17,9 +17,10 @@ import json
 from pathlib import Path
 import time
 from typing import TYPE_CHECKING, Any
+import warnings
 
 from kwspot.errors import ConfigError, KwspotError
-from kwspot.experiments.registry import load_experiment, read_override
+from kwspot.experiments.registry import load_experiment, read_yaml
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
 from kwspot.files import digest_of, locked
@@ -57,19 +58,14 @@ def read_dimension(text: str) -> Dimension:
     """Read `section.key=low..high` or `section.key=one,two,three`."""
     key, _, given = text.partition("=")
     is_range = ".." in given
-    values = tuple(_value(key, part) for part in given.split(".." if is_range else ","))
-    if len(values) < 2 or (is_range and len(values) > 2):
+    parts = given.split("..") if is_range else [f"[{given}]"]  # a choice is a list, of lists too
+    read = [read_yaml(part, f"--over {text}") for part in parts]
+    values = tuple(read if is_range else read[0])
+    if not all(key.split(".")) or len(values) < 2 or (is_range and len(values) > 2):
         raise ConfigError(f"--over {text}: write a range, {key}=1e-4..1e-2, or a choice, {key}=64,128")
     if is_range and not (all(isinstance(v, int | float) for v in values) and values[0] < values[-1]):
         raise ConfigError(f"--over {text}: a range goes from a number to a larger one")
     return Dimension(key, values, is_range)
-
-
-def _value(key: str, text: str) -> Any:
-    nested = read_override(f"{key}={text}")
-    for part in key.split("."):
-        nested = nested[part]
-    return nested
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,7 @@ def search(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", "Choices for a categorical")  # lists, which a journal keeps as well
     first, _ = (  # both ends, so that a misspelt key is said before anything is trained
         load_experiment(name, registry, [*overrides, *(f"{d.key}={json.dumps(d.values[end])}" for d in dimensions)])
         for end in (0, -1)

@@ -47,6 +47,7 @@ def run_search(data, n_trials, *, epochs=2, callbacks=None, ended=lambda _: None
         ("model.hidden_size=64,128", Dimension("model.hidden_size", (64, 128), False)),
         ("model.num_layers=1..3", Dimension("model.num_layers", (1, 3), True)),
         ("model.pooling=mean,max", Dimension("model.pooling", ("mean", "max"), False)),
+        ("model.stem.channels=[8,16],[16,24]", Dimension("model.stem.channels", ([8, 16], [16, 24]), False)),
     ],
 )
 def test_dimensions_are_read(text, expected):
@@ -54,7 +55,14 @@ def test_dimensions_are_read(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["model.dropout", "model.dropout=0.1", "model.dropout=0.5..0.1", "model.cell=rnn..gru"]
+    "text",
+    [
+        "model.dropout",
+        "model.dropout=0.1",
+        "model.dropout=0.5..0.1",
+        "model.cell=rnn..gru",
+        "model.stem.channels=[8,16",
+    ],
 )
 def test_what_is_no_dimension_is_refused(text):
     with pytest.raises(ConfigError, match="--over model"):
@@ -174,6 +182,16 @@ def test_command_names_bad_input_and_prints_trials(data):
     assert {trial["chosen"]["model.bidirectional"] for trial in json.loads(switched.stdout)} <= {True, False}
     listed = json.loads(CliRunner().invoke(app, [*call, "--over", "model.hidden_size=4,8", "--json"]).stdout)
     assert [trial["run_id"] for trial in listed] == [line[0] for line in lines]
+
+
+def test_lists_can_be_chosen_from(data):
+    channels = read_dimension("model.stem.channels=[4,8],[8,4]")
+    found = search(
+        "lstm", [channels], 1, registry=None, overrides=[*SETTINGS, "train.epochs=1"], seed=1, data=data,
+        runs_dir=data.parent / "runs", device="cpu", callbacks=lambda _: Callbacks(), ended=lambda _: None,
+    )  # fmt: skip
+    (run,) = runs.list_runs(data.parent / "runs")
+    assert run.record["settings"]["model"]["stem"]["channels"] == found[0].chosen[channels.key]
 
 
 def test_the_trials_of_an_encoder_end_with_its_file(data):
