@@ -146,6 +146,8 @@ class ModelSettings(Settings):
     def _heads_of_attention(self) -> "ModelSettings":
         if self.attention_heads is not None and self.pooling != "attention":
             raise ValueError(f"attention_heads are of pooling: attention, not of {self.pooling}; set them to null")
+        if self.embedding_size is not None and (self.bidirectional or self.pooling == "last"):
+            raise ValueError("embedding_size makes an encoder, which reads in one direction and pools its states")
         return self
 
 

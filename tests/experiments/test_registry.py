@@ -104,6 +104,7 @@ def test_settings_of_training_that_contradict_each_other_are_refused(registry, t
             "model: {attention_heads: 2, pooling: mean}",
             r"a\.model: attention_heads are of pooling: attention, not of mean",
         ),
+        ("model: {embedding_size: 8, pooling: last}", r"a\.model: embedding_size makes an encoder, which reads in one"),
     ],
 )
 def test_settings_without_effect_are_refused(registry, settings, message):
