@@ -12,7 +12,7 @@ from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
 from kwspot.extras import EXTRAS, require
-from kwspot.files import written_whole
+from kwspot.files import require_file_to_be, written_whole
 from kwspot.inference.model_zoo import SUFFIX, ModelFile, bundled_models, enrolled_models
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def export(
             raise ConfigError(f"{enrolled}: enrolled, a finished model file; C is written of runs and bundled models")
         _write_c(name, out or Path(f"{Path(name.removesuffix(SUFFIX)).name}-c"), data, runs, most_lost)
         return
+    if out:
+        require_file_to_be(out)
     if enrolled:
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kwspot.errors import ConfigError
-from kwspot.files import written_whole
+from kwspot.files import require_file_to_be, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,8 @@ def svg_source(draw: Callable[[Path], None]) -> str:
 
 
 def check_form(path: Path) -> str:
-    """Return the suffix of a figure's file; ConfigError if no such figure can be written."""
+    """Return the suffix of a figure's file; ConfigError if no such figure can be written, OSError over a folder."""
+    require_file_to_be(path)
     suffix = path.suffix.lower()
     if suffix not in FORMS:
         raise ConfigError(f"{path}: a figure is written as {' or '.join(FORMS)}; give it one of these endings")
