@@ -11,7 +11,7 @@ people record single words, and not as the neat sound of a book that is read.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 import csv
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 from kwspot.audio.reading import Waveform, read_waveform, resample, write_wav
 from kwspot.corpus.install import CORPUS, claimed, place
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.files import digest_of
 from kwspot.seeding import rng_for
 from kwspot.signal import channel
 from kwspot.signal.channel import SAMPLE_RATE
@@ -81,7 +82,8 @@ def cut_words(
 ) -> dict[str, Any]:
     """Cut the words out of their recordings into `dest`, a corpus in the official layout; return its marker.
 
-    The official split is a hash of the speaker, so nobody is heard in two. IntegrityError if a recording is missing.
+    The official split is a hash of the speaker, so nobody is heard in two. IntegrityError if a recording is missing,
+    ConfigError if `dest` holds other words.
     """
     by_path: dict[str, list[SpokenWord]] = defaultdict(list)
     for word in words:
@@ -105,8 +107,13 @@ def cut_words(
 
     if missing := [path for path in by_path if not (recordings / path).is_file()]:
         raise IntegrityError(f"{recordings}: no {missing[0]}, nor {len(missing) - 1} more recordings of the table")
+    identity = {
+        "n_words": len(words),
+        "words": digest_of([astuple(word) for _, said in sorted(by_path.items()) for word in said]),
+        "seed": seed,
+    }
     with claimed(dest, CORPUS):
-        return place(dest, CORPUS, fill, name="sentences", source="cut", sha256=None, n_words=len(words), seed=seed)
+        return place(dest, CORPUS, fill, name="sentences", source="cut", sha256=None, **identity)
 
 
 def _recorded(sound: Waveform, word: SpokenWord, rng: np.random.Generator) -> np.ndarray:

@@ -72,6 +72,15 @@ def test_a_broken_record_does_not_hide_the_others(tmp_path, content):
     commands_are_clean(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["experiment", "run"])
+@pytest.mark.parametrize("name", ["../../out", "/tmp/out", "a/b", "a\\b", ".hidden", ""])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, key, name):
+    path = make_run(tmp_path, "lstm", 1).path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: name}))
+    with pytest.raises(IntegrityError, match=rf"run\.json: not as kwspot writes it \({key}: "):
+        read_run(path.parent)
+
+
 def test_what_is_wrong_is_said_in_the_words_of_the_file(tmp_path):
     run = make_run(tmp_path, "lstm", 1)
     (run.path / "run.json").write_text("[]")

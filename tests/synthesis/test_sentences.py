@@ -1,13 +1,14 @@
 """Words out of sentences: what the table says is cut, by the right speaker, and a bad table is named."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from kwspot.corpus.layout import read_corpus, which_split
-from kwspot.errors import IntegrityError, MissingError
+from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.synthesis.sentences import SpokenWord, cut_words, read_times, usable
 from tests.sounds import RATE, tone, write_sound
 
@@ -56,6 +57,15 @@ def test_the_same_seed_cuts_the_same_bytes(recordings):
     assert names == sorted(path.name for path in (recordings / "two" / "low").iterdir())
     for name in names:
         assert (recordings / "one" / "low" / name).read_bytes() == (recordings / "two" / "low" / name).read_bytes()
+
+
+def test_other_words_are_not_cut_into_a_corpus_that_is_there(recordings):
+    words = read_times(recordings / "times.tsv")
+    first = cut_words(words, recordings / "rec", recordings / "out")
+    assert cut_words(words, recordings / "rec", recordings / "out") == first
+    moved = [replace(word, start_s=word.start_s + 0.1) for word in words]
+    with pytest.raises(ConfigError, match="holds another corpus"):
+        cut_words(moved, recordings / "rec", recordings / "out")
 
 
 def test_rare_long_short_and_unwanted_words_are_left_out():
