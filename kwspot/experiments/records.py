@@ -57,6 +57,12 @@ class SettingsShape(Shape):
     model: ModelShape
     train: dict[str, Any]
 
+    @model_validator(mode="after")
+    def _settings_only(self) -> "SettingsShape":
+        if strange := {"name", "why"} & (self.model_extra or {}).keys():  # which stand beside the settings
+            raise ValueError(f"{min(strange)}: no setting")
+        return self
+
 
 class CorpusShape(Shape):
     """What a run was trained on."""
