@@ -241,7 +241,7 @@ def best_run(runs_dir: Path, name: str | None = None, having: str = BEST) -> Run
     """Choose the finished run with the best validation accuracy that has a file: its weights, or its model file."""
     runs = [run for run in finished_runs(runs_dir, name) if (run.path / having).is_file()]
     if not runs:
-        command = "kwspot train NAME" if having == BEST else "kwspot export RUN"
+        command = "kwspot train NAME --again" if having == BEST else "kwspot export RUN"
         what = f"run of '{name}'" if name else "run"
         raise MissingError(f"{runs_dir}: no finished {what} has {having}; '{command}' writes it")
     return max(runs, key=lambda run: run.metrics["accuracy_validation"] if run.metrics else 0.0)

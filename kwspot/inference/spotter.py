@@ -179,6 +179,8 @@ def open_session(path: Path, threads: int = 0, content: bytes | None = None) -> 
     """Open a model file, or its content; MissingError without one, IntegrityError if it cannot be read."""
     if content is None and not path.is_file():
         raise MissingError(f"{path}: no such model; 'kwspot models' lists the available ones")
+    if content is None:
+        path.open("rb").close()  # what the system refuses is no damage, as which onnxruntime would have it
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes as an exception

@@ -1,5 +1,6 @@
 """The spotting half: one file, no torch, the same answer whatever way the sound comes in."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -237,6 +238,15 @@ def test_an_enrollment_may_say_more_and_leave_out_what_was_not_estimated(tmp_pat
     alone = {"n": 0, "right": None, "detected": None, "accepted": 0.0, "confused": []}
     enrollment = {"sources": [SOURCE | {"colour": "red"}, SOURCE | {"spoken": True}], "expected": alone, "more": 1}
     assert Spotter(changed(tmp_path / "m.onnx", {"enrollment": enrollment}), threads=1).metadata["enrollment"]
+
+
+def test_a_model_that_may_not_be_read_is_the_systems_refusal_and_no_damage(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        Spotter(BUNDLED["keywords10"].path, threads=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
