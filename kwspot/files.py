@@ -104,6 +104,14 @@ def read_bounded(source: Path | IO[bytes], most_bytes: int) -> bytes:
     return content
 
 
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Read a text in UTF-8; IntegrityError if it is in another encoding."""
+    try:
+        return path.read_text(encoding)
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{path}: not UTF-8, byte {error.start}; save it as UTF-8") from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of kwspot's own; ValueError if it is none, IntegrityError if it is far too large."""
     return parse_json(read_bounded(path, MOST_JSON))

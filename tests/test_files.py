@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.errors import ConfigError
 from kwspot.files import write_text
+from kwspot.inference.model_zoo import bundled_models
 from tests.records import make_run
+from tests.sounds import tone, write_sound
 
 
 def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path):
@@ -33,6 +35,33 @@ def test_a_pipe_or_device_is_left_alone(tmp_path, through_a_link):
     with pytest.raises(ConfigError, match=f"{path}: a device or pipe"):
         write_text(path, "text")
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cut", "latin.tsv", "--recordings", ".", "--out", "out"],
+        ["vocabulary", "--first", "latin.tsv", "--out", "out"],
+        ["eval", "lstm", "--false-alarms", "rec"],
+        ["models", "m.onnx"],
+        ["compare", "--write", "latin.tsv"],
+        ["export", "lstm", "--card", "latin.tsv"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_text_that_is_no_utf_8_is_named_with_its_place(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / "runs")
+    write_sound(Path("rec/a.wav"), tone(440))
+    model = bundled_models()[0].path.read_bytes()
+    for path in (Path("m.onnx"), run.path / "model.onnx"):
+        path.write_bytes(model)
+    for name in ("latin.tsv", "m.md", "rec/words.ctm"):
+        Path(name).write_bytes("caf\u00e9\n".encode("latin-1"))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 4, done.output
+    assert done.stderr.splitlines()[-1].endswith(": not UTF-8, byte 3; save it as UTF-8")
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("command", [["report", "lstm", "--no-audio"], ["export", "lstm"]], ids=lambda words: words[0])

@@ -126,6 +126,11 @@ def export(
         path = write_encoder(run, data, out)
         console.say(f"{path}\t{path.stat().st_size} bytes")
         return
+    if card:
+        from kwspot.reports.accuracy import card_figures
+        from kwspot.reports.markdown_blocks import read_block, write_block
+
+        read_block(card, "figures")  # what is wrong with it is said before anything is written
     trained = prepare(run, data)
     if int8 and stream:
         paths = [write_stream_model(trained, out, int8=True)]
@@ -140,9 +145,6 @@ def export(
         if out is None and can_stream(trained.run):
             paths.append(write_stream_model(trained))
     if card:
-        from kwspot.reports.accuracy import card_figures
-        from kwspot.reports.markdown_blocks import write_block
-
         write_block(card, card_figures(trained.run), "figures")
         console.note(f"wrote {card}")
     for path in paths:

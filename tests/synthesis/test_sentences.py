@@ -13,6 +13,7 @@ from kwspot.synthesis.sentences import SpokenWord, cut_words, read_times, usable
 from tests.sounds import RATE, tone, write_sound
 
 HEADING = "path\tspeaker\tword\tstart_s\tend_s\n"
+GOOD = "a.wav\tx\tyes\t0.1\t0.4\n"
 PITCHES = {"low": 400, "high": 1600}
 
 
@@ -87,6 +88,12 @@ def test_a_name_of_a_class_is_no_word(name):
         ("path\tword\n", "no column speaker, start_s, end_s"),
         (f"{HEADING}a.wav\tx\tyes\t0.1\tsoon\n", "line 2"),
         (f"{HEADING}a.wav\tx\t../yes\t0.1\t0.4\n", "line 2.*no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\ty\x1bes\t0.1\t0.4\n", r"line 3: 'y\\u001bes' is no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\ty\0es\t0.1\t0.4\n", "line 3: "),
+        (f'{HEADING}a.wav\tx\t"y\nes"\t0.1\t0.4\n', r"line 3: 'y\\u000aes' is no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\n", "line 3: too few cells"),
+        (f"{HEADING}{GOOD}a.wav\tx\t{'y' * 140_000}\t0.1\t0.4\n", "line 3: field larger"),
+        ("path\t" + "y" * 140_000, "line 1: field larger"),
     ],
 )
 def test_bad_table_is_named(tmp_path, text, complaint):
