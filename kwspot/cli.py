@@ -221,7 +221,7 @@ def main() -> None:
     sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 - first: the lowest file descriptor is its own
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - closed by the caller
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(errors=console.SPELT)  # type: ignore[union-attr]
     if "--debug" not in sys.argv:
         _quiet_libraries()
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _terminated)):

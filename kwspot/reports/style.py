@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+os.environ["MPLBACKEND"] = "agg"  # needs no display; matplotlib cannot be imported with one that is not there
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwspot"}}  # with what they say of it
 PNG_DPI = 150
