@@ -1,13 +1,11 @@
 """`kwspot models`: what cannot be opened is named, and hides no other."""
 
-import errno
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
 from kwspot.cli import app
 from kwspot.inference.model_zoo import bundled_models
+from tests.closed import close_file
 
 
 def dangling(path):
@@ -28,18 +26,12 @@ def closed(path):
 
 @pytest.mark.parametrize("kind", [dangling, folder, damaged, closed])
 def test_a_file_that_is_no_model_hides_no_other(tmp_path, monkeypatch, kind):
-    def opened(path, *arguments, **options):
-        if path.name == "x.onnx":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return really(path, *arguments, **options)
-
     enrolled = tmp_path / "enrolled"
     enrolled.mkdir()
     kind(enrolled / "x.onnx")
     (enrolled / "y.onnx").write_bytes(bundled_models()[0].path.read_bytes())
     if kind is closed:
-        really = Path.open
-        monkeypatch.setattr(Path, "open", opened)
+        close_file(monkeypatch, "x.onnx")
     done = CliRunner().invoke(app, ["models", "--runs", str(tmp_path)])
     assert done.exit_code == 4
     assert [line.split()[0] for line in done.stdout.splitlines()][-1] == "y"

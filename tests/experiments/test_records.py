@@ -1,6 +1,5 @@
 """A record of the wrong shape is named with its file and what is wrong, and takes no other run with it."""
 
-import errno
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.errors import IntegrityError
 from kwspot.experiments.runs import list_runs, read_run
-from kwspot.files import read_json
+from tests.closed import close_file
 from tests.records import make_run
 
 FILES = ("run.json", "metrics.json", "eval-test.json", "history.jsonl", "timing.jsonl")
@@ -94,14 +93,9 @@ def test_what_stands_beside_the_settings_is_none_of_them(tmp_path, key):
 
 def test_a_record_that_may_not_be_read_does_not_hide_the_others(tmp_path, monkeypatch):
     make_run(tmp_path, "lstm", 1)
-    closed = make_run(tmp_path, "gru", 1).path / "run.json"
-
-    def read(path):
-        if path == closed:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read_json(path)
-
-    monkeypatch.setattr("kwspot.experiments.runs.read_json", read)
+    closed = make_run(tmp_path, "gru", 1).path / "eval-validation.json"
+    closed.write_text("{}")
+    close_file(monkeypatch, closed.name)
     done = CliRunner().invoke(app, ["runs", "--runs", str(tmp_path)])
     assert "lstm-s1" in done.stdout
     assert (done.exit_code, done.stderr.count("\n")) == (4, 1)

@@ -1,6 +1,5 @@
 """The spotting half: one file, no torch, the same answer whatever way the sound comes in."""
 
-import errno
 import io
 import json
 from pathlib import Path
@@ -17,6 +16,7 @@ from kwspot.audio.reading import AudioError
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import bundled_models
 from kwspot.inference.streaming import SlidingWindow
+from tests.closed import close_file
 from tests.sounds import RATE, write_sound
 
 BUNDLED = {model.name: model for model in bundled_models()}
@@ -240,11 +240,8 @@ def test_an_enrollment_may_say_more_and_leave_out_what_was_not_estimated(tmp_pat
     assert Spotter(changed(tmp_path / "m.onnx", {"enrollment": enrollment}), threads=1).metadata["enrollment"]
 
 
-def test_a_model_that_may_not_be_read_is_the_systems_refusal_and_no_damage(tmp_path, monkeypatch):
-    def refuse(path, *_):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "open", refuse)
+def test_a_model_that_may_not_be_read_is_the_systems_refusal_and_no_damage(monkeypatch):
+    close_file(monkeypatch, "keywords10.onnx")
     with pytest.raises(PermissionError):
         Spotter(BUNDLED["keywords10"].path, threads=1)
 

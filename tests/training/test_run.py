@@ -1,6 +1,5 @@
 """Training: it learns, chooses by validation alone, and survives any death without a changed bit."""
 
-import errno
 import json
 from pathlib import Path
 import random
@@ -25,6 +24,7 @@ from kwspot.models.loading import load_model, read_weights
 from kwspot.tasks import KEYWORDS_10
 from kwspot.training.run import Callbacks, run_experiment
 from kwspot.training.trainer import DivergedError, Trainer
+from tests.closed import close_file
 from tests.records import make_run
 from tests.toy import make_cache, toy_experiment
 
@@ -568,10 +568,7 @@ def test_damaged_checkpoint_is_one_clear_error(data, tmp_path):
 
 
 def test_weights_that_may_not_be_read_are_not_damaged(tmp_path, monkeypatch):
-    def refuse(path, *_):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "open", refuse)
+    close_file(monkeypatch, "best.pt")
     with pytest.raises(PermissionError):
         read_weights(tmp_path / "best.pt", torch.device("cpu"))
 
