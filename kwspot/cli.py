@@ -73,7 +73,8 @@ class OneLineErrors(TyperGroup):
     def shown_errors(self, debug: bool = False) -> Iterator[None]:
         """Let a block end in a line and an exit code."""
         try:
-            yield
+            with _signals_first():
+                yield
         except KwspotError as error:
             if debug:
                 raise
@@ -91,10 +92,18 @@ class OneLineErrors(TyperGroup):
             if debug or not any(said in str(error) for said in NO_MEMORY):
                 raise
             raise _failed(_refusal(MemoryError())) from error
-        except ImportError as error:  # what a library in C makes of a signal while it is being loaded
-            if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
-                raise error.__cause__ from None
+
+
+@contextmanager
+def _signals_first() -> Iterator[None]:
+    """End by the signal that came, whatever a library made of it while it was being loaded."""
+    try:
+        yield
+    except Exception as error:
+        if not SIGNALS:
             raise
+        ended = KeyboardInterrupt() if SIGNALS[0] == signal.SIGINT else SystemExit(128 + SIGNALS[0])
+        raise ended from error
 
 
 def _refusal(error: OSError | MemoryError) -> str:
@@ -185,6 +194,7 @@ def root(
     """
 
 
+SIGNALS: list[int] = []  # that came since the start
 NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words for it, in an error of no kind of its own
 GROUPS = {
     "Use": (predict, spot, listen, ui, record, enroll, serve),
@@ -211,9 +221,12 @@ for group, commands in GROUPS.items():
 app.add_typer(runs, name="runs", rich_help_panel="Manage")
 
 
-def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    SIGNALS.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     console.error("terminated")
-    raise SystemExit(128 + signal.SIGTERM)
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
@@ -221,12 +234,12 @@ def main() -> None:
     sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 - first: the lowest file descriptor is its own
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - closed by the caller
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(errors=console.SPELT)  # type: ignore[union-attr]
     if "--debug" not in sys.argv:
         _quiet_libraries()
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _terminated)):
+    for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, _end)
     app()
 
 

@@ -294,7 +294,7 @@ def enrolled_findings(runs_dir: Path) -> Iterator[Finding]:
     for model in models:
         try:
             Spotter(model.path, threads=1)
-        except IntegrityError as error:
+        except (KwspotError, OSError) as error:
             broken += 1
             said, _, _ = str(error).partition("; write it again")
             yield Finding("own words", FAIL, said, f"kwspot enroll {shlex.quote(model.name)} --again --clips FOLDER")

@@ -1,11 +1,13 @@
 """Writing that is whole or absent, locks between processes, and digests of what was written.
 
 A file is written under the name `<name>.<8 hex digits>.partial` and moved into place by `os.replace`, so a reader sees
-the old content or the new one, never half of it, and two writers of one file do not meet.
+the old content or the new one, never half of it, and two writers of one file do not meet. A link stays a link: what it
+leads to is written.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+import errno
 from glob import escape
 from hashlib import sha256
 import json
@@ -15,7 +17,7 @@ from secrets import token_hex
 import time
 from typing import IO, Any
 
-from kwspot.errors import IntegrityError, KwspotError
+from kwspot.errors import ConfigError, IntegrityError, KwspotError
 
 PARTIAL = ".partial"
 MOST_JSON = 2**26  # bytes: run records and markers have a thousandth
@@ -25,6 +27,8 @@ STALE_S = 3600.0  # after which a partial file is taken for that of a killed pro
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield the partial path to write to; move it to `path` if the block ends without an exception."""
+    require_file_to_be(path)
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partials(path.parent, escape(path.name), STALE_S)
     partial = path.with_name(f"{path.name}.{token_hex(4)}{PARTIAL}")
@@ -34,6 +38,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def require_file_to_be(path: Path) -> None:
+    """Refuse a path that no file can be written to: a folder as the system does, a device or pipe by ConfigError."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: a device or pipe, and no file; name a file to write")
 
 
 def remove_partials(folder: Path, name: str = "*", older_s: float = 0.0) -> None:
@@ -90,6 +102,14 @@ def read_bounded(source: Path | IO[bytes], most_bytes: int) -> bytes:
         name = f"{source}: " if isinstance(source, Path) else ""
         raise IntegrityError(f"{name}more than {size_text(most_bytes)}")
     return content
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Read a text in UTF-8; IntegrityError if it is in another encoding."""
+    try:
+        return path.read_text(encoding)
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{path}: not UTF-8, byte {error.start}; save it as UTF-8") from error
 
 
 def read_json(path: Path) -> Any:

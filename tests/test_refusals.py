@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kwspot.cli import app
+from kwspot.errors import KwspotError
 from kwspot.names import UNPRINTABLE
 from tests.sounds import tone, write_sound
 
@@ -136,18 +137,19 @@ def test_a_signal_at_any_moment_is_one_line(clip, number, after_s):
     assert stderr in ("error: interrupted\n", "error: terminated\n")
 
 
-@pytest.mark.parametrize(
-    ("signalled", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (ValueError("no signal"), 1)]
-)
-def test_a_signal_while_a_library_is_being_loaded_ends_as_at_any_moment(clip, monkeypatch, signalled, code):
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGINT], 143), ([], 1)])
+@pytest.mark.parametrize("made_of_it", [ImportError, RecursionError, KwspotError])
+def test_a_signal_while_a_library_is_being_loaded_ends_as_at_any_moment(clip, monkeypatch, signals, code, made_of_it):
     def load(*_):
-        raise ImportError("initialization failed") from signalled
+        raise made_of_it("initialization failed")
 
+    monkeypatch.setattr("kwspot.cli.SIGNALS", signals)
     monkeypatch.setattr("kwspot.cli.require", load)
     done = CliRunner().invoke(app, ["predict", "a.wav"])
     assert done.exit_code == code
-    assert isinstance(done.exception, ImportError if code == 1 else SystemExit)
-    assert done.stderr == ("error: interrupted\n" if code == 130 else "")
+    assert isinstance(done.exception, SystemExit if signals or made_of_it is KwspotError else made_of_it)
+    assert ("initialization" in done.stderr) is (made_of_it is KwspotError and not signals)
+    assert (done.stderr == "error: interrupted\n") is (code == 130)  # the other is said as it comes
 
 
 def test_torchs_word_for_too_little_memory_is_one_line(monkeypatch, clip):

@@ -142,9 +142,13 @@ def _matches(pattern: str) -> list[str]:
 
 def _below(folder: Path) -> Iterator[Source]:
     def found() -> Iterator[Source]:
-        for below, folders, files in os.walk(folder):
+        closed: list[OSError] = []
+        for below, folders, files in os.walk(folder, onerror=closed.append):
             folders.sort()
             yield from (Source(str(p), p) for f in sorted(files) if (p := Path(below, f)).suffix.lower() in SUFFIXES)
+        for error in closed:
+            name = os.fsdecode(error.filename)
+            yield Source(name, error=MissingError(f"{name}: the folder cannot be read ({error.strerror})"))
 
     yield from _or_none(found(), str(folder), "no audio files below")
 

@@ -1,5 +1,6 @@
 """Terminal output: data on stdout; messages, progress and errors on stderr, plain where it is no terminal."""
 
+import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 import csv
@@ -19,6 +20,7 @@ from kwspot.names import escaped
 if TYPE_CHECKING:
     from rich.table import Table
 
+SPELT = "kwspot.spelt"  # how a stream writes what its encoding lacks
 PATIENCE_S = 2.0  # of waiting, after which progress is shown of what mostly takes no time
 
 
@@ -29,6 +31,20 @@ class Report(Protocol):
 
 
 FORGED = re.compile(r"\n(?!  )")  # a message may have more lines, indented: no name in it can pass for one
+
+
+def _spell(error: UnicodeError) -> tuple[bytes, int]:
+    """Write bytes of a file name that are no UTF-8 as they came, and what else the encoding lacks as escapes."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    spelt = (
+        bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else c.encode("ascii", "backslashreplace")
+        for c in lacking
+    )
+    return b"".join(spelt), error.end
+
+
+codecs.register_error(SPELT, _spell)
 
 
 def say(text: str) -> None:

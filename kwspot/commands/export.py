@@ -12,7 +12,7 @@ from kwspot.commands import console
 from kwspot.commands.options import DATA, RUNS, DataDir, RunsDir, complete_run
 from kwspot.errors import ConfigError
 from kwspot.extras import EXTRAS, require
-from kwspot.files import written_whole
+from kwspot.files import require_file_to_be, written_whole
 from kwspot.inference.model_zoo import SUFFIX, ModelFile, bundled_models, enrolled_models
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def export(
             raise ConfigError(f"{enrolled}: enrolled, a finished model file; C is written of runs and bundled models")
         _write_c(name, out or Path(f"{Path(name.removesuffix(SUFFIX)).name}-c"), data, runs, most_lost)
         return
+    if out:
+        require_file_to_be(out)
     if enrolled:
         _copy_enrolled(enrolled, out, plain=not (stream or int8 or card))
         return
@@ -136,6 +138,11 @@ def export(
         path = write_encoder(run, data, out)
         console.say(f"{path}\t{path.stat().st_size} bytes")
         return
+    if card:
+        from kwspot.reports.accuracy import card_figures
+        from kwspot.reports.markdown_blocks import read_block, write_block
+
+        read_block(card, "figures")  # what is wrong with it is said before anything is written
     trained = prepare(run, data)
     if int8 and stream:
         paths = [write_stream_model(trained, out, int8=True)]
@@ -150,9 +157,6 @@ def export(
         if out is None and can_stream(trained.run):
             paths.append(write_stream_model(trained))
     if card:
-        from kwspot.reports.accuracy import card_figures
-        from kwspot.reports.markdown_blocks import write_block
-
         write_block(card, card_figures(trained.run), "figures")
         console.note(f"wrote {card}")
     for path in paths:

@@ -8,7 +8,7 @@ import typer
 
 from kwspot.commands import console
 from kwspot.commands.options import RUNS, AsCsv, AsJson, RunsDir, complete_model
-from kwspot.errors import ConfigError, IntegrityError
+from kwspot.errors import ConfigError, IntegrityError, KwspotError
 
 if TYPE_CHECKING:
     from kwspot.inference.model_zoo import ModelFile
@@ -57,18 +57,20 @@ def models(
             console.say(model_text(model.name, known, model.card))
         return
     listed: dict[str, dict[str, Any]] = {}
-    broken: list[IntegrityError] = []
+    broken: list[str] = []
     for model in [*bundled_models(), *run_models(runs)]:
         try:
             listed[model.name] = _known(model)
-        except IntegrityError as error:
-            broken.append(error)
+        except KwspotError as error:
+            broken.append(str(error))
+        except OSError as error:
+            broken.append(f"{model.path}: {error.strerror}")
     if as_json:
         console.say(json.dumps(listed, indent=2, ensure_ascii=False))
     else:
         console.say(_csv(listed) if as_csv else "\n".join(_table(listed)))
     for trouble in broken:
-        console.error(str(trouble))
+        console.error(trouble)
     if broken:
         raise typer.Exit(IntegrityError.exit_code)
 

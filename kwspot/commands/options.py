@@ -63,6 +63,13 @@ complete_experiment = _complete(_experiments)
 complete_run = _complete(_runs)
 complete_model = _complete(_models)
 
+
+def _address(given: str) -> str:
+    if not given:  # which would admit every machine
+        raise ConfigError("--host: an empty address; 127.0.0.1 is this machine, 0.0.0.0 admits others")
+    return given
+
+
 DataDir = Annotated[
     Path, typer.Option("--data", envvar="KWSPOT_DATA", help="Folder of the corpus: one folder of clips per word.")
 ]
@@ -109,7 +116,10 @@ LiveStreaming = Annotated[
     ),
 ]
 RawRate = Annotated[
-    int | None, typer.Option(min=1000, help="Standard input is raw 16-bit mono sound at this rate in Hz.")
+    int | None, typer.Option(min=1000, max=768_000, help="Standard input is raw 16-bit mono sound at this rate in Hz.")
+]
+Host = Annotated[
+    str, typer.Option("--host", callback=_address, help="Address to serve on; 0.0.0.0 admits other machines.")
 ]
 Microphone = Annotated[
     str | None, typer.Option("--microphone", metavar="NAME|NUMBER", help="Input device. Default: the system's.")

@@ -123,8 +123,6 @@ class Lines:
     ) -> None:
         self.model, self.form, self.known = model, form, known
         self.width = max(map(len, paths), default=0) if sys.stdout.isatty() else None
-        # A path may hold bytes that are no UTF-8: they go out as they came; JSON is written in ASCII.
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         if form == "csv":
             more = [f"{key}_{i}" for i in range(2, n_top + 1) for key in ("word", "posterior")]
             self._line(console.csv_line(["path", "word", "posterior", *more, "seconds", *known, "model"]))

@@ -34,9 +34,10 @@ def report(
       kwspot report rnn lstm --out study.html --no-audio
     """
     from kwspot.evaluation.comparison import choose_runs
-    from kwspot.files import write_text
+    from kwspot.files import require_file_to_be, write_text
     from kwspot.reports.page import Wrong, html, wrong_clips
 
+    require_file_to_be(out)
     finished, _ = choose_runs(runs, names)
     wrong: dict[str, list[Wrong]] = {}
     for run in finished if audio else []:

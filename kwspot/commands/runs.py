@@ -115,7 +115,7 @@ def rm(
     where = runs_dir or context.obj
     finish_deletions(where)
     # A run named in full is not read, so that one that cannot be read can be removed.
-    folders = [where / name if is_run(where / name) else find_run(where, name).path for name in names]
+    folders = [where / name if name and is_run(where / name) else find_run(where, name).path for name in names]
     folders = list(dict.fromkeys(folders))
     if not yes:
         if not _asks():

@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import RUNS, LiveStreaming, ModelName, RefractoryMs, RunsDir, SmoothingMs, Threshold
+from kwspot.commands.options import RUNS, Host, LiveStreaming, ModelName, RefractoryMs, RunsDir, SmoothingMs, Threshold
 from kwspot.errors import ConfigError
 
 
 def serve(
     wyoming: Annotated[bool, typer.Option("--wyoming", help="As a wake word service for Home Assistant.")] = False,
-    host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 10400,
     model: ModelName = None,
     threshold: Threshold = None,

@@ -159,7 +159,6 @@ class EventLines:
         self.n_events = 0
         self.events: list[Event] = []  # of a TextGrid
         self.gap = "  " if sys.stdout.isatty() else "\t"
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a path may be no UTF-8
         if form == "csv":
             self._line("path,word,posterior,start_s,end_s,model")
 

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from kwspot.commands import console
-from kwspot.commands.options import DATA, RUNS, DataDir, ModelName, RunsDir
+from kwspot.commands.options import DATA, RUNS, DataDir, Host, ModelName, RunsDir
 
 
 def ui(
-    host: Annotated[str, typer.Option(help="Address to serve on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="NAME", help="Another name this page has; repeat it.")

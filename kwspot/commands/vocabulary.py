@@ -40,12 +40,13 @@ def vocabulary(
 
       kwspot vocabulary --words 500 --each 3 --engine pico --out spoken
     """
+    from kwspot.files import read_text
     from kwspot.seeding import rng_for
     from kwspot.synthesis.vocabulary import choose_vocabulary, needed_lexicon, speak_vocabulary
 
     if first and not first.is_file():
         raise MissingError(f"{first}: no such file; --first needs words, one a line")
-    wished = first.read_text(encoding="utf-8").split() if first else []
+    wished = read_text(first).split() if first else []
     chosen = choose_vocabulary(words, rng_for(seed, "texts"), needed_lexicon(), wished, without or [])
     with console.progress("speak", unit="clips", quiet=quiet) as report:
         marker = speak_vocabulary(

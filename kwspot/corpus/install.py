@@ -40,14 +40,14 @@ def claimed(dest: Path, part: str) -> Iterator[None]:
     try:
         refuse_foreign(dest, part)
         (dest / KEPT).mkdir(parents=True, exist_ok=True)
-        with locked(dest / KEPT / "lock", f"{dest}: another download is at work there; wait for it to end"):
+        with locked(dest / KEPT / "lock", f"{dest}: another command is at work there; wait for it to end"):
             settle(dest)
             yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise KwspotError(
-            f"{error.filename or dest}: {error.strerror or error}; fix that or give another --data"
+            f"{error.filename or dest}: {error.strerror or error}; fix that or give another folder"
         ) from error
 
 
@@ -62,7 +62,7 @@ def refuse_foreign(dest: Path, part: str) -> None:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise ConfigError(
             f"{target}: holds files that kwspot did not put there ({shown}); they are left alone: give an empty "
-            f"folder with --data, or use them as they are with 'kwspot featurize --data {dest}'"
+            f"folder, or use them as they are with 'kwspot featurize --data {dest}'"
         )
 
 
@@ -76,7 +76,7 @@ def place(
     identity = {"name": name, "sha256": sha256, **more}
     there = read_marker(dest, part)
     if there and any(there.get(key) != value for key, value in identity.items()):
-        raise ConfigError(f"{dest}: holds another corpus, {there.get('name')}; give another folder with --data")
+        raise ConfigError(f"{dest}: holds another corpus, {there.get('name')}; give another folder")
     partial = dest / KEPT / (part + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     folder = partial / FOLDERS[part]
@@ -182,7 +182,7 @@ def check(dest: Path, part: str = CORPUS) -> Check:
         if not isinstance(expected, dict) or not all(type(size) is int for size in expected.values()):
             raise ValueError("no list of files and their bytes")
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{listed}: cannot be read ({error}); download into another --data") from error
+        raise IntegrityError(f"{listed}: cannot be read ({error}); download into another folder") from error
     return Check(
         marker,
         missing=tuple(sorted(expected.keys() - there.keys())),

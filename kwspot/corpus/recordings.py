@@ -23,6 +23,7 @@ import unicodedata
 from kwspot.audio.reading import SUFFIXES
 from kwspot.corpus.layout import TEST, TRAIN, VALIDATION, hash_per_cent
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.files import read_text
 
 TABLES, KALDI, LIBRISPEECH, TIMES, SPEAKERS = ("text.tsv", "text.csv"), "text", "*.trans.txt", "words.ctm", "utt2spk"
 FORMS: dict[str, dict[str, Any]] = {".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE}, ".csv": {"delimiter": ","}}
@@ -186,7 +187,7 @@ def _utterances(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
 
 
 def _first_and_rest(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text(encoding=ENCODING).splitlines():
+    for line in read_text(path, ENCODING).splitlines():
         if line.strip():
             first, *rest = line.split(maxsplit=1)
             yield first, rest[0].strip() if rest else ""

@@ -163,13 +163,13 @@ def _told(word: str, name: str) -> tuple[str, bool]:
 
 
 def _files(folder: Path) -> list[tuple[str, str, Path]]:
-    """List the clips in order: label, name below the word's folder, path."""
+    """List the clips in order: label, name below the word's folder, path; OSError for a folder that is closed."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; clips of each word go into a folder of its name below it")
     found: list[tuple[str, str, Path]] = []
     without: list[tuple[Path, str]] = []
     for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = sorted(path for path in below.rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = _files_below(below)
         clips = [path for path in files if path.suffix.lower() in SUFFIXES]
         found += [(_label(below.name), path.relative_to(below).as_posix(), path) for path in clips]
         if not clips:
@@ -187,6 +187,15 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
         path, what = without[0]
         raise MissingError(f"{path}: {what}; add clips of the word, as WAV, FLAC, OGG or MP3, or move the folder away")
     return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=refuse)
+    files = (Path(at, name) for at, _, names in walked for name in names if not name.startswith("."))
+    return sorted(path for path in files if path.is_file())
 
 
 def _read(word: str, speaker: str | None, path: Path, sample_rate: int) -> Take:

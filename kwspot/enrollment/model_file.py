@@ -6,6 +6,7 @@ Beside the weights it holds the embeddings it was fitted on, as the tensor `enro
 can be added without the clips of the others.
 """
 
+from dataclasses import fields
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def build(encoder: Path, head: Head, enrolled: NDArray[np.float32], metadata: di
 def read_examples(path: Path) -> tuple[Examples, dict[str, Any]]:
     """Return what a model was fitted on, and its metadata.
 
-    MissingError without the file, IntegrityError if it was not enrolled.
+    MissingError without the file, IntegrityError if it was not enrolled, or is damaged.
     """
     import onnx
     from onnx.numpy_helper import to_array
@@ -64,6 +65,11 @@ def read_examples(path: Path) -> tuple[Examples, dict[str, Any]]:
     enrolled = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name == ENROLLED]
     if not enrolled or "enrollment" not in metadata:
         raise IntegrityError(f"{path}: not made by 'kwspot enroll', so no words can be added to it")
-    sources = tuple(Source(**source) for source in metadata["enrollment"]["sources"])
+    known = [each.name for each in fields(Source)]  # later versions may write more
+    sources = tuple(
+        Source(**{key: source[key] for key in known if key in source}) for source in metadata["enrollment"]["sources"]
+    )
     embeddings = np.asarray(to_array(enrolled[0]), np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != sum(source.n_rows for source in sources):
+        raise IntegrityError(f"{path}: not the embeddings of its sources; enroll all words anew, with --again")
     return Examples(sources, embeddings, int(metadata["clip_length"])), metadata

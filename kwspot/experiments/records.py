@@ -17,7 +17,14 @@ def _printable(text: str) -> str:
     return text
 
 
+def _names_a_file(text: str) -> str:
+    if text.startswith(".") or set(text) & set("/\\"):
+        raise ValueError("no name: a path, or hidden")
+    return text
+
+
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Name = Annotated[Label, AfterValidator(_names_a_file)]  # what is written of it is named after it
 Count = Annotated[int, Field(ge=0, le=2**53)]  # what a float holds exactly
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -50,6 +57,12 @@ class SettingsShape(Shape):
     model: ModelShape
     train: dict[str, Any]
 
+    @model_validator(mode="after")
+    def _settings_only(self) -> "SettingsShape":
+        if strange := {"name", "why"} & (self.model_extra or {}).keys():  # which stand beside the settings
+            raise ValueError(f"{min(strange)}: no setting")
+        return self
+
 
 class CorpusShape(Shape):
     """What a run was trained on."""
@@ -72,8 +85,8 @@ class RunShape(Shape):
     """run.json."""
 
     version: Annotated[Literal[1], Field(alias="schema")]
-    run: Label
-    experiment: Label
+    run: Name
+    experiment: Name
     why: str
     seed: int
     settings: SettingsShape

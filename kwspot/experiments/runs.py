@@ -24,8 +24,8 @@ from secrets import token_hex
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from kwspot.errors import IntegrityError, MissingError
-from kwspot.files import MOST_JSON, digest_of, locked, read_bounded, read_json, write_text
+from kwspot.errors import ConfigError, IntegrityError, MissingError
+from kwspot.files import MOST_JSON, digest_of, locked, read_bounded, read_json, write_text, written_whole
 
 if TYPE_CHECKING:
     from kwspot.experiments.records import Shape
@@ -43,16 +43,16 @@ WINDOWS, STREAMED = "windows", "stream"  # long audio: with MODEL window by wind
 PARTS = (RUN, METRICS, CHECKPOINT, BEST)  # any of them makes a folder that of a run
 LOCK, REMOVED = ".lock", ".removed-"
 RECORD_FILES = (
-    RUN,
     HISTORY,
     TIMING,
     TRACE,
-    METRICS,
     "eval-*.json",
     "false-alarms-*.json",
     f"{RECORDINGS}-*.json",
     "robustness-*.json",
-)
+    RUN,
+    METRICS,
+)  # in the order in which they are copied: with the last two it is a finished run
 
 # What `kind` says of a condition in robustness-<split>.json.
 CLEAN, NOISE, BABBLE, GAIN = "clean", "noise", "babble", "gain"
@@ -177,6 +177,8 @@ def read_runs(runs_dir: Path) -> tuple[list[Run], list[IntegrityError]]:
             found.append(read_run(folder))
         except IntegrityError as error:
             broken.append(error)
+        except OSError as error:
+            broken.append(IntegrityError(f"{error.filename}: {error.strerror}; make it readable, or remove the run"))
     return sorted(found, key=lambda run: (run.experiment, run.seed, run.id)), broken
 
 
@@ -203,6 +205,8 @@ def run_ids(runs_dir: Path) -> list[str]:
 
 def find_run(runs_dir: Path, name: str) -> Run:
     """Find a run by its id, its folder, or the start of an id that fits only one."""
+    if not name:
+        raise ConfigError("a run with an empty name; 'kwspot runs' lists those that there are")
     for folder in (Path(name), runs_dir / name):
         if is_run(folder):
             return read_run(folder)
@@ -237,7 +241,7 @@ def best_run(runs_dir: Path, name: str | None = None, having: str = BEST) -> Run
     """Choose the finished run with the best validation accuracy that has a file: its weights, or its model file."""
     runs = [run for run in finished_runs(runs_dir, name) if (run.path / having).is_file()]
     if not runs:
-        command = "kwspot train NAME" if having == BEST else "kwspot export RUN"
+        command = "kwspot train NAME --again" if having == BEST else "kwspot export RUN"
         what = f"run of '{name}'" if name else "run"
         raise MissingError(f"{runs_dir}: no finished {what} has {having}; '{command}' writes it")
     return max(runs, key=lambda run: run.metrics["accuracy_validation"] if run.metrics else 0.0)
@@ -288,9 +292,10 @@ def _delete(path: Path) -> None:
 def copy_record(run: Run, destination: Path) -> Path:
     """Copy the readable record of a run, without weights, checkpoint or events; return its new folder."""
     folder = destination / run.id
-    for pattern in RECORD_FILES:
-        for file in run.path.glob(pattern):
-            write_text(folder / file.name, file.read_text(encoding="utf-8"))
+    content = {file.name: file.read_bytes() for pattern in RECORD_FILES for file in sorted(run.path.glob(pattern))}
+    for name, copied in content.items():
+        with written_whole(folder / name) as partial:
+            partial.write_bytes(copied)
     return folder
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kwspot.errors import ConfigError, MissingError
 from kwspot.experiments.runs import MODEL, best_run, list_runs, run_ids
+from kwspot.files import read_text
 
 FOLDER = Path(__file__).parent / "bundled"
 LONGEST_NAME = 200  # bytes, of the 255 that a file system allows: there are endings to add
@@ -30,9 +31,9 @@ class ModelFile:
 
     @property
     def card(self) -> str | None:
-        """The model card beside the file, Markdown; None if there is none."""
+        """The model card beside the file, Markdown; None if there is none, IntegrityError if it is no text in UTF-8."""
         path = self.path.with_suffix(".md")
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return read_text(path) if path.is_file() else None
 
 
 def runs_folder(named: str | Path | None = None) -> Path:

@@ -179,6 +179,8 @@ def open_session(path: Path, threads: int = 0, content: bytes | None = None) -> 
     """Open a model file, or its content; MissingError without one, IntegrityError if it cannot be read."""
     if content is None and not path.is_file():
         raise MissingError(f"{path}: no such model; 'kwspot models' lists the available ones")
+    if content is None:
+        path.open("rb").close()  # what the system refuses is no damage, as which onnxruntime would have it
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes as an exception
@@ -273,6 +275,41 @@ def _wrong(metadata: Mapping[str, Any]) -> Iterator[str]:
         isinstance(p, list) and len(p) == 3 and all(map(_is_number, p)) for p in curve
     ):
         yield "a curve of spotting that is none"
+    if "enrollment" in metadata and not _is_enrollment(metadata["enrollment"]):
+        yield "an enrollment that 'kwspot enroll' did not write"
+
+
+def _is_enrollment(value: Any) -> bool:
+    """Say whether `value` holds what is read again of enrollment.examples.Source and enrollment.expected.Expected."""
+    sources, expected = (value.get("sources"), value.get("expected")) if isinstance(value, dict) else (None, None)
+    if not (isinstance(sources, list) and all(map(_is_source, sources)) and isinstance(expected, dict)):
+        return False
+    n, confused = expected.get("n"), expected.get("confused")
+    shares = [expected.get(key) for key in ("right", "detected", "accepted")]
+    return (
+        (n == 0 or (all(map(_is_number, shares)) and _is_word(expected.get("by"))))
+        and (type(n) is int and n >= 0)
+        and isinstance(confused, list)
+        and all(
+            isinstance(c, list) and len(c) == 3 and all(map(_is_word, c[:2])) and type(c[2]) is int for c in confused
+        )
+    )
+
+
+def _is_source(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_word(value.get("word"))
+        and isinstance(value.get("speaker"), str | None)
+        and all(isinstance(value.get(key), str) for key in ("name", "digest"))
+        and type(n_rows := value.get("n_rows")) is int
+        and n_rows > 0
+        and isinstance(value.get("spoken", False), bool)
+    )
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and is_printable(value)
 
 
 def _is_number(value: Any) -> bool:

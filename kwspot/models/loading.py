@@ -26,17 +26,18 @@ def build_for(
 
 def read_weights(path: Path, device: torch.device) -> Any:
     """Read weights or a checkpoint; nothing but tensors and plain values is ever unpickled."""
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds here, with a page of advice
-        raise IntegrityError(f"{path}: damaged; train the run again with --again") from error
+    with path.open("rb") as file:  # what the system refuses is no damage
+        try:
+            return torch.load(file, map_location=device, weights_only=True)
+        except Exception as error:  # torch raises many kinds here, with a page of advice
+            raise IntegrityError(f"{path}: damaged; train the run again with --again") from error
 
 
 def load_model(run: runs.Run, device: torch.device) -> tuple[RecurrentModel | PublishedModel, Experiment]:
     """Build the model of a run with the weights of its best epoch."""
     weights = run.path / runs.BEST
     if not weights.is_file():
-        raise MissingError(f"{weights}: the run has no weights; train it with 'kwspot train {run.experiment}'")
+        raise MissingError(f"{weights}: the run has no weights; train it again with --again")
     experiment = load_settings(run)
     model = build_for(experiment, run.record["classes"], run.record.get("merged_words", []))
     state = read_weights(weights, device)

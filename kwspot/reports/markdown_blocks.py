@@ -4,14 +4,14 @@ from pathlib import Path
 import re
 
 from kwspot.errors import ConfigError, MissingError
-from kwspot.files import write_text
+from kwspot.files import read_text, write_text
 
 
 def _find(path: Path, name: str) -> tuple[str, re.Match[str]]:
     markers = f"'<!-- {name}: … -->' and '<!-- /{name} -->'"
     if not path.is_file():
         raise MissingError(f"{path}: no such file; write it, with the lines {markers}")
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     pattern = rf"(<!-- {re.escape(name)}:[^\n]*?-->\n)(.*?)(<!-- /{re.escape(name)} -->)"
     found = list(re.finditer(pattern, text, re.DOTALL))
     if len(found) != 1:

@@ -10,17 +10,19 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kwspot.errors import ConfigError
-from kwspot.files import written_whole
+from kwspot.files import require_file_to_be, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+os.environ["MPLBACKEND"] = "agg"  # needs no display; matplotlib cannot be imported with one that is not there
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMS = {".svg": {"Date": None, "Creator": "kwspot"}, ".png": {"Software": "kwspot"}}  # with what they say of it
 PNG_DPI = 150
@@ -96,7 +98,8 @@ def svg_source(draw: Callable[[Path], None]) -> str:
 
 
 def check_form(path: Path) -> str:
-    """Return the suffix of a figure's file; ConfigError if no such figure can be written."""
+    """Return the suffix of a figure's file; ConfigError if no such figure can be written, OSError over a folder."""
+    require_file_to_be(path)
     suffix = path.suffix.lower()
     if suffix not in FORMS:
         raise ConfigError(f"{path}: a figure is written as {' or '.join(FORMS)}; give it one of these endings")

@@ -9,10 +9,11 @@ people record single words, and not as the neat sound of a book that is read.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import sha1
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import numpy as np
 from kwspot.audio.reading import Waveform, read_waveform, resample, write_wav
 from kwspot.corpus.install import CORPUS, claimed, place
 from kwspot.errors import IntegrityError, MissingError
+from kwspot.files import digest_of, read_text
+from kwspot.names import escaped, is_printable
 from kwspot.seeding import rng_for
 from kwspot.signal import channel
 from kwspot.signal.channel import SAMPLE_RATE
@@ -47,20 +50,26 @@ def read_times(table: Path) -> list[SpokenWord]:
     """Read a table of word times; MissingError without it, IntegrityError names a line that is none."""
     if not table.is_file():
         raise MissingError(f"{table}: no such table of word times; it needs the columns {', '.join(COLUMNS)}")
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
+    rows = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t")
+    try:
         if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
             raise IntegrityError(f"{table}: no column {', '.join(missing)}; the heading must name {', '.join(COLUMNS)}")
-        words = []
-        for number, row in enumerate(rows, 2):
-            try:
-                start_s, end_s = float(row["start_s"]), float(row["end_s"])
-            except (TypeError, ValueError):
-                raise IntegrityError(f"{table}, line {number}: start_s and end_s must be seconds") from None
-            if not row["word"] or not row["word"][0].isalnum() or "/" in row["word"]:
-                raise IntegrityError(f"{table}, line {number}: '{row['word']}' is no word")
-            words.append(SpokenWord(row["path"], row["speaker"], row["word"].lower(), start_s, end_s))
-    return words
+        return [_spoken(row, f"{table}, line {rows.line_num}") for row in rows]
+    except csv.Error as error:
+        raise IntegrityError(f"{table}, line {rows.line_num + 1}: {error}; correct the line") from error
+
+
+def _spoken(row: Mapping[str, str | None], where: str) -> SpokenWord:
+    path, speaker, word, start, end = (row[column] for column in COLUMNS)
+    if path is None or speaker is None or word is None or start is None or end is None:
+        raise IntegrityError(f"{where}: too few cells; {len(COLUMNS)} are needed, separated by tabs")
+    try:
+        start_s, end_s = float(start), float(end)
+    except ValueError:
+        raise IntegrityError(f"{where}: start_s and end_s must be seconds") from None
+    if not word[:1].isalnum() or "/" in word or not is_printable(word):
+        raise IntegrityError(f"{where}: '{escaped(word)}' is no word")
+    return SpokenWord(path, speaker, word.lower(), start_s, end_s)
 
 
 def usable(words: Iterable[SpokenWord], least: int = LEAST, without: Iterable[str] = ()) -> list[SpokenWord]:
@@ -81,7 +90,8 @@ def cut_words(
 ) -> dict[str, Any]:
     """Cut the words out of their recordings into `dest`, a corpus in the official layout; return its marker.
 
-    The official split is a hash of the speaker, so nobody is heard in two. IntegrityError if a recording is missing.
+    The official split is a hash of the speaker, so nobody is heard in two. IntegrityError if a recording is missing,
+    ConfigError if `dest` holds other words.
     """
     by_path: dict[str, list[SpokenWord]] = defaultdict(list)
     for word in words:
@@ -105,8 +115,13 @@ def cut_words(
 
     if missing := [path for path in by_path if not (recordings / path).is_file()]:
         raise IntegrityError(f"{recordings}: no {missing[0]}, nor {len(missing) - 1} more recordings of the table")
+    identity = {
+        "n_words": len(words),
+        "words": digest_of([astuple(word) for _, said in sorted(by_path.items()) for word in said]),
+        "seed": seed,
+    }
     with claimed(dest, CORPUS):
-        return place(dest, CORPUS, fill, name="sentences", source="cut", sha256=None, n_words=len(words), seed=seed)
+        return place(dest, CORPUS, fill, name="sentences", source="cut", sha256=None, **identity)
 
 
 def _recorded(sound: Waveform, word: SpokenWord, rng: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 import warnings
 
-from kwspot.errors import ConfigError, KwspotError
+from kwspot.errors import ConfigError, IntegrityError, KwspotError
 from kwspot.experiments.registry import load_experiment, read_yaml
 from kwspot.experiments.runs import Run
 from kwspot.experiments.settings import Experiment
@@ -111,7 +111,6 @@ def search(
     shared with them, and this one ends when there is no trial left to take. None if the callbacks stopped it.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", "Choices for a categorical")  # lists, which a journal keeps as well
@@ -123,11 +122,7 @@ def search(
     deciding = [plan.deciding, seed, [[d.key, d.values] for d in dimensions]]
     path = runs_dir / FOLDER / f"{name}-{digest_of(deciding)[:8]}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-    study = optuna.create_study(
-        storage=storage, study_name=name, direction="maximize", load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
-    )  # fmt: skip
+    study = _opened(path, name)
     states = optuna.trial.TrialState
     while True:
         with _taken(study, path, dimensions, n_trials, seed) as trial:
@@ -157,6 +152,31 @@ def search(
     done = study.get_trials(states=[states.COMPLETE])
     found = [Trial(one.user_attrs["run"], one.params, one.value) for one in done if one.value is not None]
     return sorted(found, key=lambda one: -one.accuracy_validation)
+
+
+def _opened(path: Path, name: str) -> "optuna.Study":
+    """Open the study of a journal, or begin it; IntegrityError for what optuna did not write.
+
+    What a killed process wrote half of a line is cut off: optuna would write behind it.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    lock = JournalFileSymlinkLock(str(path))
+    backend = JournalFileBackend(str(path), lock)
+    lock.acquire()
+    try:
+        with path.open("rb+") as journal:
+            journal.truncate(journal.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+    try:
+        return optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend), study_name=name, direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED), load_if_exists=True,
+        )  # fmt: skip
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{path}: damaged; delete it: finished trials are found again as runs") from error
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Answers:
         for name in self.names():
             try:
                 described.append({"name": name, **_described(self.spotter(name), self._live(name).metadata)})
-            except KwspotError:  # `kwspot models` names it
+            except (KwspotError, OSError):  # `kwspot models` names it
                 continue
         return {
             "models": described, "chosen": self.chosen, "corpus": self.has_corpus, "enrolling": self.enrolling

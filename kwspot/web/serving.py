@@ -6,7 +6,7 @@ load nothing from other servers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from ipaddress import ip_address
 import socket
 from typing import Any, TypeVar
@@ -49,15 +49,20 @@ def answered(answer: Answer) -> Endpoint:
         try:
             return JSONResponse(await answer(request))
         except AudioError as error:  # the reason, not where it is kept
-            return JSONResponse({"error": f"No sound that can be read: {error.reason}."}, 400)
+            return _refused(f"No sound that can be read: {error.reason}.")
         except BusyError as error:
-            return JSONResponse({"error": str(error)}, 503, {"retry-after": str(RETRY_AFTER_S)})
+            return _refused(str(error), 503, {"retry-after": str(RETRY_AFTER_S)})
         except KwspotError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _refused(str(error))
         except (KeyError, ValueError, TypeError) as error:
-            return JSONResponse({"error": f"not a request of this page: {error}"}, 400)
+            return _refused(f"not a request of this page: {error}")
 
     return endpoint
+
+
+def _refused(text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with an error; half a character that was asked with is written as an escape."""
+    return JSONResponse({"error": text.encode("utf-8", "backslashreplace").decode()}, status, headers)
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:
@@ -155,7 +160,7 @@ def serve(app: Any, host: str, port: int, *, opened: bool, started: Callable[[st
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a..b
         raise KwspotError(f"{host}:{port} cannot be served on: {error}; --host and --port name another") from error
     with listening:
         shown = f"[{host}]" if ":" in host else host

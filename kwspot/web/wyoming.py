@@ -210,7 +210,7 @@ def serve(
         server = AsyncTcpServer(host, port)
         try:
             await server.start(partial(WakeHandler, open_model, settings, refuse, asyncio.Semaphore(MOST_CLIENTS)))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a..b
             raise KwspotError(f"{host}:{port} cannot be served on: {error}; --host and --port name another") from error
         signals: asyncio.Queue[int] = asyncio.Queue()
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """What names on a command line stand for."""
 
 import os
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -10,6 +11,7 @@ from kwspot.audio import inputs
 from kwspot.audio.inputs import expand
 from kwspot.audio.reading import AudioError, read_waveform
 from kwspot.errors import IntegrityError
+from tests.closed import close_folder
 from tests.sounds import RATE, tone, write_sound
 
 
@@ -76,6 +78,14 @@ def test_nothing_behind_a_name_is_an_error_in_its_place(folder, name, message):
     assert first.name == name
     assert message in str(first.error)
     assert second.file is not None
+
+
+@pytest.mark.parametrize("name", [Path("b"), Path("b", "deep")])
+def test_a_folder_that_may_not_be_read_is_named_beside_the_sounds(folder, monkeypatch, name):
+    close_folder(monkeypatch, name)
+    *found, closed = expand(["b"])
+    assert [source.name for source in found] == [n for n in ("b/1.flac", "b/2.wav") if name != Path("b")]
+    assert str(closed.error) == f"{name}: the folder cannot be read (Permission denied)"
 
 
 def test_a_sound_on_standard_input(folder, standard_input):

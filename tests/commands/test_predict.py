@@ -8,11 +8,13 @@ import resource
 import subprocess
 import sys
 
+import onnx
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
 from kwspot import Spotter
+from kwspot.audio.reading import HIGHEST_RATE, LOWEST_RATE
 from kwspot.cli import app
 from tests.sounds import make_corpus, tone, write_sound
 
@@ -172,6 +174,45 @@ def test_names_that_are_no_text_go_through_as_they_are(folder):
     assert done.stdout.startswith(b"clips/\xff\xc3\xa9.wav\t")
     done = subprocess.run([*KWSPOT, "predict", name, "--json"], capture_output=True, check=True)
     assert json.loads(done.stdout)["path"] == name
+
+
+def test_words_that_the_terminal_lacks_are_escaped_and_bytes_of_names_go_through(folder):
+    model = onnx.load(Spotter.load().path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    labels = json.dumps([f"слово{i}é" for i in range(len(json.loads(known["labels"])))])
+    onnx.helper.set_model_props(model, known | {"labels": labels})
+    onnx.save(model, "m.onnx")
+    name = os.fsdecode(b"clips/\xff.wav")
+    Path("clips/1.wav").rename(name)
+    for command in ("predict", "spot"):
+        arguments = [
+            *KWSPOT,
+            command,
+            "--model",
+            "m.onnx",
+            *(["--threshold", "0.01"] if command == "spot" else []),
+            name,
+        ]
+        done = subprocess.run(
+            arguments, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, check=True
+        )
+        assert done.stdout.startswith(b"clips/\xff.wav\t")
+        assert rb"\u0441\u043b\u043e\u0432\u043e" in done.stdout
+        assert b"\xe9\t" in done.stdout
+
+
+@pytest.mark.parametrize(("rate", "bound"), [(LOWEST_RATE - 1, LOWEST_RATE), (HIGHEST_RATE + 1, HIGHEST_RATE)])
+@pytest.mark.parametrize("command", ["predict", "spot", "listen"])
+def test_a_raw_rate_that_cannot_be_is_refused(folder, command, rate, bound):
+    done = CliRunner().invoke(app, [command, "-", "--raw-rate", str(rate)], input=bytes(2000))
+    assert done.exit_code == 2
+    assert str(bound) in done.stderr
+
+
+def test_a_figure_needs_no_display_whatever_is_asked_for(folder):
+    environment = os.environ | {"MPLBACKEND": "nonsense"}
+    subprocess.run([*KWSPOT, "predict", "clips/1.wav", "--plot", "x.svg"], env=environment, check=True)
+    assert Path("x.svg").is_file()
 
 
 def test_random_takes_a_test_recording_and_says_its_word(folder):

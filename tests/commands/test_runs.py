@@ -158,6 +158,17 @@ def test_nothing_is_deleted_without_being_asked_for(runs, monkeypatch):
     assert list_runs(runs) == []
 
 
+@pytest.mark.parametrize("command", [["rm", "--yes", ""], ["show", ""], ["export", "results", ""]])
+def test_an_empty_name_is_none_even_of_the_only_run(runs, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in list_runs(runs)[1:]:
+        remove_run(run.path)
+    (only,) = list_runs(runs)
+    for where in (runs, only.path):  # a folder of runs, and a run in its place
+        assert "an empty name" in kwspot("runs", "--runs", where, *command, code=2).stderr
+    assert list_runs(runs) == [only]
+
+
 def test_one_wrong_name_deletes_nothing(runs):
     kwspot("runs", "rm", "--yes", "lstm-s1", "nothing", code=3)
     assert len(list_runs(runs)) == 3
@@ -172,6 +183,17 @@ def test_exported_records_compare_as_the_originals(runs, tmp_path):
     exported = kwspot("compare", "--csv", "--runs", tmp_path / "results").stdout
     assert exported == kwspot("compare", "--csv").stdout
     assert "lstm-s1" in exported
+
+
+def test_a_record_is_copied_byte_by_byte_or_not_at_all(runs, tmp_path):
+    run = list_runs(runs)[0]
+    (run.path / "trace.jsonl").write_bytes(b"\xff\xfe")
+    kwspot("runs", "export", tmp_path / "results", run.id)
+    assert (tmp_path / "results" / run.id / "trace.jsonl").read_bytes() == b"\xff\xfe"
+    (run.path / "trace.jsonl").unlink()
+    (run.path / "trace.jsonl").mkdir()
+    kwspot("runs", "export", tmp_path / "others", run.id, code=1)
+    assert not (tmp_path / "others").exists()
 
 
 def test_what_is_left_of_a_run_is_named_and_can_be_removed(runs):

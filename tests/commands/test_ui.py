@@ -314,6 +314,7 @@ def test_too_much_at_once_and_nonsense_are_refused_in_a_sentence(address):
         ("predict?model=/etc/passwd&name=x", b"", "no such model"),
         ("enroll", b"[]", "not a request of this page"),
         ("enroll", b'{"name": "../x", "words": {}}', "no name for a model"),
+        ("enroll", rb'{"name": "\ud800", "words": {}}', r"'\ud800': no name for a model"),
         ("take", b'{"sound": "no base64"}', "not a request of this page"),
         ("take", b"[" * 100_000, "nested too deeply"),
     ):
@@ -458,6 +459,10 @@ def test_errors_are_one_line(folder):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "--host and --port name another" in done.stderr
+    for host, code in (("a..b", 1), ("", 2)):
+        done = ui("--host", host)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+        assert "--host" in done.stderr
     done = ui("--model", "nothing")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     done = ui(code="import sys; sys.modules['starlette'] = None")

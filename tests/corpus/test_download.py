@@ -210,7 +210,7 @@ def test_two_downloads_into_one_folder_do_not_meet(tmp_path, content):
         archive = archive_of(web, content)
 
         def progress(title):
-            with pytest.raises(KwspotError, match="another download is at work"):
+            with pytest.raises(KwspotError, match="another command is at work"):
                 download_archive(archive, tmp_path)
             raise KeyboardInterrupt
 
@@ -221,7 +221,7 @@ def test_two_downloads_into_one_folder_do_not_meet(tmp_path, content):
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, content):
     (tmp_path / "file").write_bytes(b"")
-    with served(content) as web, pytest.raises(KwspotError, match=r"file.*--data"):
+    with served(content) as web, pytest.raises(KwspotError, match=r"file.*; fix that or give another folder"):
         download_archive(archive_of(web, content), tmp_path / "file" / "d")
 
 

@@ -8,6 +8,7 @@ from kwspot.enrollment.clips import Take, read_takes, require_distinct, speakers
 from kwspot.enrollment.endpoints import endpoints
 from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.tasks import SILENCE, UNKNOWN
+from tests.closed import close_folder
 from tests.sounds import RATE, write_sound
 from tests.words import word, write_words
 
@@ -125,6 +126,15 @@ def test_several_bad_clips_are_named_at_once(tmp_path):
         read_takes(tmp_path, RATE)
     assert all(f"bad{i}.wav" in str(caught.value) for i in range(5))
     assert "and 2 more" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rise", "rise/anna"])
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch, name):
+    write_sound(tmp_path / "rise" / "take1.wav", word("rise"))
+    write_sound(tmp_path / "rise" / "anna" / "take1.wav", word("rise", 1))
+    close_folder(monkeypatch, tmp_path / name)
+    with pytest.raises(PermissionError, match=name):
+        read_takes(tmp_path, RATE)
 
 
 def test_clips_that_lie_in_no_folder(tmp_path):

@@ -1,6 +1,7 @@
 """Enrollment: a file that says what its parts say, knows its words, rejects noise, and can be added to."""
 
 from dataclasses import replace
+import json
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,20 @@ def test_what_cannot_be_added(written, encoder):
         enrolled({"unknown": [word("rise")]}, encoder)
     with pytest.raises(IntegrityError, match="not made by 'kwspot enroll'"):
         enrolled(clips(), encoder, added_to=Spotter.load("keywords10").path)
+
+
+@pytest.mark.parametrize("n_rows", [1, 100_000])
+def test_nothing_is_added_to_a_model_whose_sources_have_other_rows(written, n_rows):
+    import onnx
+
+    model = onnx.load(written)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "enrollment")
+    enrollment = json.loads(entry.value)
+    enrollment["sources"][0] |= {"n_rows": n_rows, "colour": "red"}
+    entry.value = json.dumps(enrollment)
+    onnx.save(model, written)
+    with pytest.raises(IntegrityError, match=r"house\.onnx: not the embeddings of its sources; .* --again"):
+        read_examples(written)
 
 
 def test_nothing_is_added_to_a_model_of_another_encoder(written, encoder, tmp_path):

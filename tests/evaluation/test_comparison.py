@@ -326,10 +326,11 @@ def test_json_is_whole_and_strict(runs):
 
 
 def test_latex_escapes_what_latex_reads(runs):
-    make_run(runs, "50%_of&{all}#1$~^\\", corpus=None)
+    make_run(runs, "50%_of&{all}#1$~^", corpus={"name": "back\\slash"})
     text = kwspot("compare", "--latex").stdout
-    assert r"50\%\_of\&\{all\}\#1\$\textasciitilde{}\textasciicircum{}\textbackslash{}" in text
-    assert r"rnn\_orthogonal & " in text
+    assert r"50\%\_of\&\{all\}\#1\$\textasciitilde{}\textasciicircum{}" in text
+    assert r"back\textbackslash{}slash" in text
+    assert r"rnn\_orthogonal {[}b{]} & " in text
     assert r"$92.0 \pm 2.0$\,\%" in text
     assert r"speech\_commands\_v0.02" in text
     assert text.count("{") == text.count("}")

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from kwspot.cli import app
 from kwspot.errors import IntegrityError
 from kwspot.experiments.runs import list_runs, read_run
+from tests.closed import close_file
 from tests.records import make_run
 
 FILES = ("run.json", "metrics.json", "eval-test.json", "history.jsonl", "timing.jsonl")
@@ -69,6 +70,36 @@ def test_a_broken_record_does_not_hide_the_others(tmp_path, content):
     assert "lstm" in done.stdout
     assert "left out, cannot be read" in done.stderr
     assert broken.id in done.stderr
+    commands_are_clean(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["experiment", "run"])
+@pytest.mark.parametrize("name", ["../../out", "/tmp/out", "a/b", "a\\b", ".hidden", ""])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, key, name):
+    path = make_run(tmp_path, "lstm", 1).path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: name}))
+    with pytest.raises(IntegrityError, match=rf"run\.json: not as kwspot writes it \({key}: "):
+        read_run(path.parent)
+
+
+@pytest.mark.parametrize("key", ["name", "why"])
+def test_what_stands_beside_the_settings_is_none_of_them(tmp_path, key):
+    path = make_run(tmp_path, "lstm", 1).path / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "settings": {**record["settings"], key: "text"}}))
+    with pytest.raises(IntegrityError, match=rf"settings: {key}: no setting"):
+        read_run(path.parent)
+
+
+def test_a_record_that_may_not_be_read_does_not_hide_the_others(tmp_path, monkeypatch):
+    make_run(tmp_path, "lstm", 1)
+    closed = make_run(tmp_path, "gru", 1).path / "eval-validation.json"
+    closed.write_text("{}")
+    close_file(monkeypatch, closed.name)
+    done = CliRunner().invoke(app, ["runs", "--runs", str(tmp_path)])
+    assert "lstm-s1" in done.stdout
+    assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
+    assert done.stderr.startswith(f"error: {closed}: Permission denied")
     commands_are_clean(tmp_path)
 
 

@@ -16,6 +16,7 @@ from kwspot.audio.reading import AudioError
 from kwspot.errors import IntegrityError, MissingError
 from kwspot.inference.model_zoo import bundled_models
 from kwspot.inference.streaming import SlidingWindow
+from tests.closed import close_file
 from tests.sounds import RATE, write_sound
 
 BUNDLED = {model.name: model for model in bundled_models()}
@@ -166,6 +167,19 @@ def test_bundled_model_is_small_and_says_what_it_is(name):
     assert spotter.metadata["front_end"]["sample_rate"] == spotter.sample_rate
 
 
+SOURCE = {"word": "yes", "speaker": None, "name": "a.wav", "digest": "0" * 16, "n_rows": 2}
+EXPECTED = {"n": 2, "by": "takes", "right": 1.0, "detected": 0.5, "accepted": 0.1, "confused": [["yes", "no", 1]]}
+
+
+def changed(path, change):
+    """Write a bundled model with other metadata."""
+    model = onnx.load(BUNDLED["keywords10"].path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, known | {key: json.dumps(value) for key, value in change.items()})
+    onnx.save(model, path)
+    return path
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -195,12 +209,41 @@ def test_bundled_model_is_small_and_says_what_it_is(name):
     ids=str,
 )
 def test_metadata_that_makes_no_sense_is_refused(tmp_path, change, message):
-    model = onnx.load(BUNDLED["keywords10"].path)
-    known = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, known | {key: json.dumps(value) for key, value in change.items()})
-    onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(IntegrityError, match=message):
-        Spotter(tmp_path / "m.onnx", threads=1)
+        Spotter(changed(tmp_path / "m.onnx", change), threads=1)
+
+
+@pytest.mark.parametrize(
+    "enrollment",
+    [
+        {}, 5, None, [], {"sources": [SOURCE]}, {"expected": EXPECTED}, {"sources": {}, "expected": EXPECTED},
+        *({"sources": [SOURCE | wrong], "expected": EXPECTED} for wrong in (
+            {"word": 5}, {"word": ""}, {"word": "a\x1b[2J"}, {"n_rows": "x"}, {"n_rows": -3}, {"n_rows": True},
+            {"speaker": 5}, {"name": None}, {"digest": 1}, {"spoken": "no"},
+        )),
+        *({"sources": [SOURCE], "expected": EXPECTED | wrong} for wrong in (
+            {"right": None}, {"accepted": "few"}, {"by": 5}, {"n": -1}, {"n": "x"}, {"n": False}, {"confused": None},
+            {"confused": [["yes", "no"]]}, {"confused": [[1, "no", 1]]},
+        )),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_enrollment_that_nobody_wrote_is_refused(tmp_path, enrollment):
+    path = changed(tmp_path / "m.onnx", {"enrollment": enrollment})
+    with pytest.raises(IntegrityError, match=r"m\.onnx: .* an enrollment that 'kwspot enroll' did not write"):
+        Spotter(path, threads=1)
+
+
+def test_an_enrollment_may_say_more_and_leave_out_what_was_not_estimated(tmp_path):
+    alone = {"n": 0, "right": None, "detected": None, "accepted": 0.0, "confused": []}
+    enrollment = {"sources": [SOURCE | {"colour": "red"}, SOURCE | {"spoken": True}], "expected": alone, "more": 1}
+    assert Spotter(changed(tmp_path / "m.onnx", {"enrollment": enrollment}), threads=1).metadata["enrollment"]
+
+
+def test_a_model_that_may_not_be_read_is_the_systems_refusal_and_no_damage(monkeypatch):
+    close_file(monkeypatch, "keywords10.onnx")
+    with pytest.raises(PermissionError):
+        Spotter(BUNDLED["keywords10"].path, threads=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

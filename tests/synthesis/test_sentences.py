@@ -1,17 +1,19 @@
 """Words out of sentences: what the table says is cut, by the right speaker, and a bad table is named."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from kwspot.corpus.layout import read_corpus, which_split
-from kwspot.errors import IntegrityError, MissingError
+from kwspot.errors import ConfigError, IntegrityError, MissingError
 from kwspot.synthesis.sentences import SpokenWord, cut_words, read_times, usable
 from tests.sounds import RATE, tone, write_sound
 
 HEADING = "path\tspeaker\tword\tstart_s\tend_s\n"
+GOOD = "a.wav\tx\tyes\t0.1\t0.4\n"
 PITCHES = {"low": 400, "high": 1600}
 
 
@@ -58,6 +60,15 @@ def test_the_same_seed_cuts_the_same_bytes(recordings):
         assert (recordings / "one" / "low" / name).read_bytes() == (recordings / "two" / "low" / name).read_bytes()
 
 
+def test_other_words_are_not_cut_into_a_corpus_that_is_there(recordings):
+    words = read_times(recordings / "times.tsv")
+    first = cut_words(words, recordings / "rec", recordings / "out")
+    assert cut_words(words, recordings / "rec", recordings / "out") == first
+    moved = [replace(word, start_s=word.start_s + 0.1) for word in words]
+    with pytest.raises(ConfigError, match="holds another corpus"):
+        cut_words(moved, recordings / "rec", recordings / "out")
+
+
 def test_rare_long_short_and_unwanted_words_are_left_out():
     often = [SpokenWord("a.wav", "x", "often", 0, 0.4)] * 8
     others = [SpokenWord("a.wav", "x", "rare", 0, 0.4), SpokenWord("a.wav", "x", "often", 0, 0.01)]
@@ -77,6 +88,12 @@ def test_a_name_of_a_class_is_no_word(name):
         ("path\tword\n", "no column speaker, start_s, end_s"),
         (f"{HEADING}a.wav\tx\tyes\t0.1\tsoon\n", "line 2"),
         (f"{HEADING}a.wav\tx\t../yes\t0.1\t0.4\n", "line 2.*no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\ty\x1bes\t0.1\t0.4\n", r"line 3: 'y\\u001bes' is no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\ty\0es\t0.1\t0.4\n", "line 3: "),
+        (f'{HEADING}a.wav\tx\t"y\nes"\t0.1\t0.4\n', r"line 3: 'y\\u000aes' is no word"),
+        (f"{HEADING}{GOOD}a.wav\tx\n", "line 3: too few cells"),
+        (f"{HEADING}{GOOD}a.wav\tx\t{'y' * 140_000}\t0.1\t0.4\n", "line 3: field larger"),
+        ("path\t" + "y" * 140_000, "line 1: field larger"),
     ],
 )
 def test_bad_table_is_named(tmp_path, text, complaint):

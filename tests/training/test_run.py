@@ -22,11 +22,13 @@ from kwspot.export.export import prepare
 from kwspot.features.dataset import band_statistics, resolve_task, select
 from kwspot.files import PARTIAL
 from kwspot.models.device import has_bfloat16
-from kwspot.models.loading import load_model
+from kwspot.models.loading import load_model, read_weights
 from kwspot.tasks import KEYWORDS_10
 from kwspot.training.plan import plan_run
 from kwspot.training.run import Callbacks, make_trainer, run_experiment
 from kwspot.training.trainer import ALONE, DivergedError, Trainer
+from tests.closed import close_file
+from tests.records import make_run
 from tests.toy import make_cache, toy_experiment
 
 FILES = (runs.RUN, runs.HISTORY, runs.METRICS, runs.BEST)
@@ -604,6 +606,21 @@ def test_damaged_checkpoint_is_one_clear_error(data, tmp_path):
     (run.path / runs.CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(IntegrityError, match=r"checkpoint\.pt: damaged; train the run again with --again"):
         train(data, tmp_path, "train.epochs=1", resume=True)
+
+
+def test_weights_that_may_not_be_read_are_not_damaged(tmp_path, monkeypatch):
+    close_file(monkeypatch, "best.pt")
+    with pytest.raises(PermissionError):
+        read_weights(tmp_path / "best.pt", torch.device("cpu"))
+
+
+def test_a_finished_run_without_weights_is_trained_again(tmp_path):
+    run = make_run(tmp_path, "lstm", 1)
+    (run.path / runs.BEST).unlink()
+    with pytest.raises(MissingError, match=r"best\.pt: the run has no weights; .*--again"):
+        load_model(run, torch.device("cpu"))
+    with pytest.raises(MissingError, match=r"has best\.pt; 'kwspot train NAME --again'"):
+        runs.best_run(tmp_path)
 
 
 def test_evaluation_does_not_depend_on_batch_size(data, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kwspot.cli import app
-from kwspot.errors import ConfigError
+from kwspot.errors import ConfigError, IntegrityError
 from kwspot.experiments import runs
 from kwspot.training.run import Callbacks
 from kwspot.training.sweep import Dimension, read_dimension, search
@@ -106,6 +106,22 @@ def test_a_stopped_search_goes_on_with_the_trial_it_was_at(data):
     assert set(before) < set(after)
     assert len(after) == len(found) == 3
     assert set(after.values()) == {"finished"}
+
+
+def test_half_a_line_of_a_journal_is_cut_off_and_a_damaged_one_is_named(data):
+    ended = []
+    (first,) = run_search(data, 1, epochs=1)
+    (journal,) = (data.parent / "runs" / "sweeps").glob("*.log")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":')
+    assert run_search(data, 1, epochs=1, ended=ended.append) == [first]
+    assert ended == []
+    for damage in (b"garbage\n", b"{}\n", b"[1,2]\n", b'{"op_code": 99, "worker_id": "a"}\n', b"\xff\n"):
+        journal.write_bytes(whole + damage)
+        with pytest.raises(IntegrityError, match=rf"{journal}: damaged; delete it"):
+            run_search(data, 1, epochs=1)
+    journal.unlink()
+    assert run_search(data, 1, epochs=1, ended=ended.append) == [first]  # the run is found again
 
 
 @pytest.mark.slow

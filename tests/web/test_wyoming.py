@@ -233,6 +233,14 @@ def test_a_signal_ends_it_while_sound_is_worked_on():
             assert process.wait(120) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize(("host", "code"), [("a..b", 1), ("", 2)])
+def test_an_address_that_is_none_is_one_line(host, code):
+    command = [sys.executable, "-m", "kwspot", "serve", "--wyoming", "--host", host]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert "--host" in done.stderr
+
+
 def test_without_a_protocol_it_is_a_usage_error():
     done = subprocess.run([sys.executable, "-m", "kwspot", "serve"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: serve needs a protocol: --wyoming\n")
