@@ -21,7 +21,7 @@ from kwspot.training.objectives import (
 )
 from tests.toy import toy_experiment
 
-ENCODER = ["model.cell=lstm", "model.embedding_size=8", "model.n_phonemes=38"]
+ENCODER = ["model.cell=lstm", "model.embedding_size=8", "model.pooling=mean", "model.n_phonemes=38"]
 
 
 def embeddings_of(labels, spread, seed=0):
