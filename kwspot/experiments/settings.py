@@ -193,7 +193,6 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # a step; evaluate the moving average of the weights
     swa_epochs: Positive | None = None  # evaluate the mean of the weights of the last epochs
     start_from: str | None = None  # a finished run of the same model; with other classes, from all but its head
-    start_mean: bool | None = None  # from the mean of the weights of all its finished runs, which began as one
     distill: DistillSettings | None = None
     objective: ObjectiveSettings | None = None  # of an encoder
     background: BackgroundSettings | None = None  # of a spotter that is left running
@@ -214,8 +213,6 @@ class TrainSettings(Settings):
             raise ValueError("ema_decay and swa_epochs are both set; choose one, null for the other")
         if self.keep_last and self.patience is not None:
             raise ValueError("keep_last keeps what patience would not wait for; set patience to null")
-        if self.start_mean and self.start_from is None:
-            raise ValueError("start_mean is set, but start_from names no runs")
         return self
 
 

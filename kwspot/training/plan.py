@@ -23,14 +23,14 @@ from kwspot.tasks import SILENCE, UNKNOWN, Task
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment with a seed, its feature cache, task, teachers and background, and the runs that it starts from."""
+    """An experiment with a seed, its feature cache, task, teachers and background, and the run that it starts from."""
 
     experiment: Experiment
     seed: int
     cache: FeatureCache
     task: Task
     teachers: list[runs.Run]
-    starts: list[runs.Run]
+    start: runs.Run | None = None
     background: Background | None = None
 
     @property
@@ -40,8 +40,8 @@ class Plan:
         deciding = {**self.experiment.deciding(), "classes": self.task.classes, "corpus": corpus}
         if self.teachers:
             deciding["teachers"] = [run.id for run in self.teachers]
-        if self.starts:
-            deciding["start"] = _ids(self.starts)
+        if self.start:
+            deciding["start"] = self.start.id
         if self.background:
             deciding["background"] = self.background.digest
         return deciding
@@ -84,9 +84,11 @@ class Plan:
 
     @property
     def keeps_head(self) -> bool:
-        """Whether the runs that it starts from were trained to tell apart the same words."""
-        known = [(run.record["classes"], run.record.get("merged_words", [])) for run in self.starts]
-        return known == [(list(self.task.classes), self.merged_words)] * len(self.starts)
+        """Whether the run that it starts from was trained to tell apart the same words."""
+        if self.start is None:
+            return False
+        before = self.start.record
+        return (before["classes"], before.get("merged_words", [])) == (list(self.task.classes), self.merged_words)
 
     def record(self, model: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return what run.json holds."""
@@ -114,8 +116,8 @@ class Plan:
             record["merged_words"] = self.merged_words
         if self.teachers:
             record["teachers"] = [run.id for run in self.teachers]
-        if self.starts:
-            record["start"] = _ids(self.starts)
+        if self.start:
+            record["start"] = self.start.id
         if self.background:
             hours = sum(stretch.n_frames for stretch in self.background.of(TRAIN)) * front_end.hop_ms / 3.6e6
             record["background"] = {
@@ -136,10 +138,9 @@ def plan_run(experiment: Experiment, seed: int, data: Path, runs_dir: Path, note
         raise ConfigError(f"{experiment.name}: train.held_out: {cache.folder} has no clips of {', '.join(strange)}")
     background = open_background(data, experiment.front_end) if experiment.train.background else None
     teachers = find_teachers(experiment, runs_dir, task.classes)
-    plan = Plan(experiment, seed, cache, task, teachers, find_starts(experiment, runs_dir), background)
-    if plan.starts and not plan.keeps_head:
-        told = "which told apart other classes, or in another order"
-        note(f"starts from {', '.join(run.id for run in plan.starts)}, all but its head, {told}")
+    plan = Plan(experiment, seed, cache, task, teachers, find_start(experiment, runs_dir), background)
+    if plan.start and not plan.keeps_head:
+        note(f"starts from {plan.start.id}, all but its head, which told apart other classes, or in another order")
     return plan
 
 
@@ -156,39 +157,26 @@ def find_teachers(experiment: Experiment, runs_dir: Path, classes: tuple[str, ..
     return found
 
 
-def find_starts(experiment: Experiment, runs_dir: Path) -> list[runs.Run]:
-    """Find the runs whose weights an experiment starts from: none, the best, or with `start_mean` all there are.
+def find_start(experiment: Experiment, runs_dir: Path) -> runs.Run | None:
+    """Find the run whose weights an experiment starts from; IntegrityError if it has another model.
 
-    IntegrityError if one has another model, or if those to average did not begin as one: the mean of networks that
-    were drawn apart is none. ConfigError if one was trained on words that the experiment holds out. Of runs with other
-    classes everything but the head can be taken.
+    ConfigError if it was trained on words that the experiment holds out. Of a run with other classes everything but the
+    head can be taken.
     """
     train = experiment.train
     if train.start_from is None:
-        return []
-    found = runs.finished_runs(runs_dir, train.start_from) if train.start_mean else []
-    found = found or [runs.best_run(runs_dir, train.start_from)]
-    origin = found[0].record.get("start")
-    for run in found:
-        before = runs.load_settings(run)
-        if (before.front_end, before.model) != (experiment.front_end, experiment.model):
-            raise IntegrityError(
-                f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name "
-                "a run that has the same"
-            )
-        held_out = set(train.held_out or ()) - set(before.train.held_out or ())
-        if heard := sorted(word for word in held_out if {word, UNKNOWN} & set(run.record["classes"])):
-            raise ConfigError(
-                f"{experiment.name}: train.held_out: {run.id}, where it starts, was trained on {', '.join(heard)}; "
-                "start from a run that held them out as well"
-            )
-        if run is not found[0] and (origin is None or run.record.get("start") != origin):
-            raise IntegrityError(
-                f"{run.path}: {experiment.name} cannot start from the mean of it and {found[0].id}: they did not begin "
-                "from one run; name an experiment that does (train.start_from)"
-            )
-    return found
-
-
-def _ids(starts: list[runs.Run]) -> str | list[str]:
-    return starts[0].id if len(starts) == 1 else [run.id for run in starts]
+        return None
+    run = runs.best_run(runs_dir, train.start_from)
+    before = runs.load_settings(run)
+    if (before.front_end, before.model) != (experiment.front_end, experiment.model):
+        raise IntegrityError(
+            f"{run.path}: {experiment.name} cannot start from it: it has another model or another front end; name a "
+            "run that has the same"
+        )
+    held_out = set(train.held_out or ()) - set(before.train.held_out or ())
+    if heard := sorted(word for word in held_out if {word, UNKNOWN} & set(run.record["classes"])):
+        raise ConfigError(
+            f"{experiment.name}: train.held_out: {run.id}, where it starts, was trained on {', '.join(heard)}; "
+            "start from a run that held them out as well"
+        )
+    return run

@@ -1,6 +1,6 @@
 """One experiment from its name to its run record: the one place where settings, corpus, model and training meet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,9 +125,8 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     model = build_for(experiment, plan.task.classes, plan.merged_words)
     if model.feature_norm is not None:
         model.feature_norm.fit(*band_statistics(frames))
-    if plan.starts:
-        starts = [load_model(run, torch.device("cpu"))[0] for run in plan.starts]
-        _take_over(model, starts, whole=plan.keeps_head)
+    if plan.start:
+        _take_over(model, load_model(plan.start, torch.device("cpu"))[0], whole=plan.keeps_head)
     if device.type == "cuda":
         frames, validation = frames.held_by(device), validation.held_by(device)
     windows = None
@@ -151,15 +150,10 @@ def make_trainer(plan: Plan, data: Path, device: torch.device, group: ProcessGro
     )
 
 
-def _take_over(model: nn.Module, starts: Sequence[nn.Module], *, whole: bool) -> None:
-    """Give a model the mean weights of others of the same settings; but for `whole`, its head stays as it was drawn.
-
-    The mean of several that began as one is a model soup (Wortsman et al., arXiv:2203.05482).
-    """
-    states = [start.state_dict() for start in starts]
-    for name, weight in model.state_dict().items():
-        if whole or not name.startswith("head."):
-            weight.copy_(torch.stack([state[name].double() for state in states]).mean(0))
+def _take_over(model: nn.Module, start: nn.Module, *, whole: bool) -> None:
+    """Give a model the weights of another of the same settings; but for `whole`, its head stays as it was drawn."""
+    weights = {name: weight for name, weight in start.state_dict().items() if whole or not name.startswith("head.")}
+    model.load_state_dict(model.state_dict() | weights)
 
 
 def _train(

@@ -83,7 +83,6 @@ def test_an_experiment_is_named_by_its_key(registry):
     [
         ("{ema_decay: 0.99, swa_epochs: 3}", "ema_decay and swa_epochs are both set; choose one"),
         ("{keep_last: true}", "keep_last keeps what patience would not wait for; set patience to null"),
-        ("{start_mean: true}", "start_mean is set, but start_from names no runs"),
     ],
 )
 def test_settings_of_training_that_contradict_each_other_are_refused(registry, train, message):

@@ -349,29 +349,6 @@ def test_a_run_that_starts_from_another_goes_on_with_its_weights(data, tmp_path)
         train(data, tmp_path, "train.epochs=1", f"train.start_from={first.id}", name="lstm")
 
 
-def test_a_run_may_start_from_the_mean_of_runs_that_began_as_one(data, tmp_path):
-    first = train(data, tmp_path, "train.epochs=2", "train.learning_rate=1e-2")
-    apart = ["model.cell=rnn", "train.epochs=1", "train.learning_rate=1e-2", f"train.start_from={first.id}"]
-    branches = [train(data, tmp_path, *apart, f"train.batch_size={size}", name="rnn_ln") for size in (16, 32)]
-    more = ["train.epochs=1", "train.learning_rate=1e-9", "train.start_from=rnn_ln"]
-    best = train(data, tmp_path, *more)
-    mean = train(data, tmp_path, *more, "train.start_mean=true")
-    assert sorted(mean.record["start"]) == sorted(run.id for run in branches)
-    assert best.record["start"] in mean.record["start"]
-    one, two = map(weights, branches)
-    assert any(not torch.allclose(one[name], two[name], atol=1e-4) for name in one)
-    for name, weight in weights(mean).items():
-        torch.testing.assert_close(weight, (one[name] + two[name]) / 2, atol=1e-6, rtol=0)
-
-
-def test_networks_that_were_drawn_apart_have_no_mean(data, tmp_path):
-    apart = ["model.cell=rnn", "train.epochs=1"]
-    drawn = [train(data, tmp_path, *apart, f"train.batch_size={size}", name="rnn_ln") for size in (16, 32)]
-    with pytest.raises(IntegrityError, match="did not begin from one run") as refused:
-        train(data, tmp_path, "train.start_from=rnn_ln", "train.start_mean=true")
-    assert all(run.id in str(refused.value) for run in drawn)
-
-
 def test_a_run_of_other_words_gives_all_but_the_head(data, tmp_path):
     first = train(data, tmp_path, "train.epochs=3", "train.learning_rate=1e-2", "task=[left, right]")
     said: list[str] = []
